@@ -13,7 +13,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -21,7 +21,6 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import scipy.sparse as sp
 
-from algorithms.errors import ModelError
 from recordio.batches import Features
 
 
@@ -187,32 +186,3 @@ def rows_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Features:
 
 OTHER_CODE = ": other code than this wrote it; empty the folder of checkpoints, and the job starts anew"
 """How an error about a checkpoint ends that an earlier build of the same version laid out otherwise."""
-
-
-def variables_to_arrays(name: str, variables: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Keras variables, in their order, as arrays ``<name>.0``, ``<name>.1``, ..."""
-    from algorithms.common.networks import to_numpy
-
-    return {f"{name}.{number}": np.asarray(to_numpy(one)) for number, one in enumerate(variables)}
-
-
-def variables_from_arrays(name: str, variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Give the variables the values that ``variables_to_arrays`` took from them.
-
-    Raises
-    ------
-    ModelError
-        the arrays are of other variables.
-    """
-    stored, wanted = len([key for key in arrays if key.startswith(f"{name}.")]), len(variables)
-    if stored != wanted:
-        raise ModelError(f"the checkpoint has {stored} arrays, and this network {wanted}{OTHER_CODE}")
-    found = [arrays[f"{name}.{number}"] for number in range(wanted)]
-    for number, (variable, array) in enumerate(zip(variables, found, strict=True)):
-        if array.shape != tuple(variable.shape):
-            raise ModelError(
-                f"the checkpoint's array {name}.{number} has shape {array.shape}, and this network's "
-                f"{tuple(variable.shape)}{OTHER_CODE}"
-            )
-    for variable, array in zip(variables, found, strict=True):
-        variable.assign(array)

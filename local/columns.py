@@ -1,7 +1,7 @@
 """CSV files as spreadsheets and pandas write them: a header, the label in any column.
 
 They are rewritten as the algorithms read CSV: rows of numbers, the label first. Where an algorithm reads no CSV, they
-become RecordIO-protobuf. What is no number is named with its row and column, and with what to do about it.
+become RecordIO-protobuf. Errors about a field that is not a number name its row and column, and what to do about it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LOOKED_AT = 1000  # rows of a file that is read as it is
 
 @dataclass(frozen=True)
 class Columns:
-    """What the command says of the columns of CSV and Parquet files.
+    """The command's options about the columns of CSV and Parquet files.
 
     Attributes:
         label: the name of the label's column, or its number, from 0 or (negative) from the end; None for the first.
@@ -50,18 +50,18 @@ class Columns:
 
     @property
     def given(self) -> bool:
-        """There is something to do."""
+        """Whether there is one of the options."""
         return self.header or self.label is not None
 
     @property
     def words(self) -> str:
-        """What is to be added to a command that asks the model a file of the same form."""
+        """The options for ``oba predict`` with a file of the same form."""
         header = " --header" if self.header else ""
         return header + ("" if self.label is None else f" --label {shlex.quote(self.label)}")
 
     @property
     def named(self) -> bool:
-        """The files have headers."""
+        """Whether the files have headers."""
         return self.header or (self.label is not None and not _INDEX.fullmatch(self.label))
 
 
@@ -171,7 +171,7 @@ class Table:
         return f"did you mean {quoted(near[0])}?" if near else f"there are {_listed(self.names)}"
 
     def _ordered(self, first: Sequence[str]) -> list[int]:
-        """The columns in the order in which they are written: the label, if it is, then the features."""
+        """The columns in the order in which they are written: the label, if it is one of them, then the features."""
         features = [column for column in range(self._width) if column != self._label]
         if self._form.like is not None and self.names is not None:
             features = self._like(self._form.like, self.names, features)
@@ -245,7 +245,7 @@ def _filled(rows: Iterable[list[str]], least: float = math.inf) -> Iterator[list
 
 
 def leave_out(name: str) -> str:
-    """The end of a message about a column too many."""
+    """Advice about one column too many, as the end of a message."""
     return f"; if that is the label, --label {shlex.quote(name)} leaves it out"
 
 
@@ -291,11 +291,11 @@ def _check_width(form: Form, found: int, first: Sequence[str]) -> None:
 
 
 def check(text: TextIO, form: Form) -> bool:
-    """Refuse a file whose first line has no number, and text in its first rows, where the command says nothing of its
-    columns. Readers find the rest, and name line and column.
+    """For files without options about their columns: refuse a first line without numbers, and text in the first rows.
+    Readers find the rest, and name line and column.
 
     Returns:
-        true and false are in its first rows, which readers do not know.
+        Whether the first rows have true and false, which readers do not know.
 
     Raises:
         ConfigurationError: saying what to do.
@@ -332,7 +332,7 @@ def _check_charset(form: Form, first: Sequence[str]) -> None:
 
 
 def _beside(found: Sequence[str]) -> str:
-    """What else may be wrong with a first line without numbers."""
+    """What else may be wrong if the first line has no numbers: its charset or delimiter."""
     if charset := fields.other_charset(found):
         return charset
     return fields.other_delimiter(found[0]) if len(found) == 1 else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -60,6 +61,11 @@ _content_type = click.option(
 )
 
 
+def _given(_context: click.Context, _option: click.Parameter, word: str) -> str | None:
+    """A choice; None where it is the word None, as SageMaker's requests have it."""
+    return None if word == "None" else word
+
+
 # ---- train ----------------------------------------------------------------------------------------------------------
 
 
@@ -78,18 +84,14 @@ _content_type = click.option(
 )
 @with_loudness
 def train(
-    algorithm: str,
     settings: tuple[tuple[str, str], ...],
     channels: dict[str, list[str]],
-    output: Path,
-    content_type: str | None,
     label: str | None,
-    checkpoints: Path | None,
-    hosts: int,
     *,
     header: bool,
     quiet: bool,
     verbose: bool,
+    **stated: Any,
 ) -> int:
     """Train ALGORITHM on local files.
 
@@ -102,19 +104,7 @@ def train(
     from local.columns import Columns
     from local.train import Request, run
 
-    return run(
-        Request(
-            algorithm=algorithm,
-            channels=channels,
-            given=settings,
-            output=output,
-            content_type=content_type,
-            columns=Columns(label, header),
-            checkpoints=checkpoints,
-            hosts=hosts,
-            loudness=loudness,
-        )
-    )
+    return run(Request(channels=channels, given=settings, columns=Columns(label, header), loudness=loudness, **stated))
 
 
 # ---- answers --------------------------------------------------------------------------------------------------------
@@ -202,8 +192,10 @@ def serve(model: Path, host: str, port: int, algorithm: str | None, *, quiet: bo
 )
 @click.option("--output", required=True, type=FOLDER, metavar="FOLDER", help="Folder for NAME.out of each file.")
 @_content_type
+@click.option("--header", is_flag=True, help="The first line of CSV files names the columns, and is not sent.")
 @click.option(
     "--compression-type",
+    "compression",
     type=click.Choice(["None", "Gzip"]),
     help="None sends files as they are.  [default: gzip files are decompressed]",
 )
@@ -212,6 +204,7 @@ def serve(model: Path, host: str, port: int, algorithm: str | None, *, quiet: bo
     type=click.Choice(["None", "Line", "RecordIO"]),
     default="None",
     show_default=True,
+    callback=_given,
     help="What a record of a file is; None: the whole file.",
 )
 @click.option(
@@ -219,29 +212,44 @@ def serve(model: Path, host: str, port: int, algorithm: str | None, *, quiet: bo
     type=click.Choice(["None", "Line"]),
     default="None",
     show_default=True,
+    callback=_given,
     help="Put between answers.",
 )
 @click.option(
     "--batch-strategy",
+    "strategy",
     type=click.Choice(["SingleRecord", "MultiRecord"]),
     help="Records of a request: one, or many.  [default: the server's]",
 )
 @click.option("--max-payload", type=int, metavar="MB", help="Most MiB of a request; 0: any.  [default: the server's]")
-@click.option("--max-concurrent-transforms", type=int, metavar="N", help="Requests at once.  [default: the server's]")
+@click.option(
+    "--max-concurrent-transforms",
+    "max_concurrent",
+    type=int,
+    metavar="N",
+    help="Requests at once.  [default: the server's]",
+)
 @click.option("--input-filter", default="$", metavar="JSONPATH", show_default=True, help="Part of a record to send.")
 @click.option(
     "--join-source",
     type=click.Choice(["None", "Input"]),
     default="None",
     show_default=True,
+    callback=_given,
     help="Input: write each record beside its answer.",
 )
 @click.option("--output-filter", default="$", metavar="JSONPATH", show_default=True, help="Part of an answer to write.")
 @click.option(
-    "--invocations-max-retries", type=click.IntRange(0, 3), default=3, show_default=True, help="Repeats of a request."
+    "--invocations-max-retries",
+    "retries",
+    type=click.IntRange(0, 3),
+    default=3,
+    show_default=True,
+    help="Repeats of a request.",
 )
 @click.option(
     "--invocations-timeout",
+    "timeout",
     type=int,
     default=600,
     metavar="SECONDS",
@@ -255,28 +263,16 @@ def batch(
     model: Path | None,
     url: str | None,
     text: str,
-    output: Path,
     content_type: str | None,
-    compression_type: str | None,
-    split_type: str,
-    assemble_with: str,
-    batch_strategy: str | None,
-    max_payload: int | None,
-    max_concurrent_transforms: int | None,
-    input_filter: str,
-    join_source: str,
-    output_filter: str,
-    invocations_max_retries: int,
-    invocations_timeout: int,
-    accept: str | None,
     algorithm: str | None,
     *,
     quiet: bool,
     verbose: bool,
+    **stated: Any,
 ) -> int:
     """Batch transform: answers to files, as <name>.out.
 
-    The options are those of SageMaker's CreateTransformJob.
+    The options are those of SageMaker's CreateTransformJob, and --header.
     """
     if (model is None) == (url is None):
         raise click.UsageError("give either --model or --url")
@@ -288,28 +284,9 @@ def batch(
     from local.batch.options import Options
 
     paths = tuple(inputs.found(text, "--input"))
-    options = Options(
-        input=paths,
-        output=output,
-        content_type=content_type or inputs.media_type(paths, (), "--input"),
-        accept=accept,
-        compression=compression_type,
-        split_type=_given(split_type),
-        assemble_with=_given(assemble_with),
-        strategy=batch_strategy,
-        max_payload=max_payload,
-        max_concurrent=max_concurrent_transforms,
-        input_filter=input_filter,
-        output_filter=output_filter,
-        join_source=_given(join_source),
-        retries=invocations_max_retries,
-        timeout=invocations_timeout,
-    )
+    content_type = content_type or inputs.media_type(paths, (), "--input")
+    options = Options(input=paths, content_type=content_type, **stated)
     return job.run(options, model=model, url=url, algorithm=algorithm, quiet=quiet)
-
-
-def _given(word: str) -> str | None:
-    return None if word == "None" else word
 
 
 # ---- the rest -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What to do about a field of a CSV file that is no number: a date, a price, a word for a missing value, other text."""
+"""Advice about a field of a CSV file that is not a number: a date, a price, a word for a missing value, other text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from recordio.quoting import quoted
 
 DELIMITERS = {";": "semicolon", "\t": "tab", "|": "pipe", " ": "space"}
-"""What people put between fields instead of commas, and the word for it in a content type."""
+"""Delimiters other than commas, and their words in a content type."""
 FLAGS = {"true": "1", "false": "0"}
 """pandas' columns of truth values, such as those of get_dummies."""
 
@@ -30,7 +30,7 @@ _UNIT = re.compile(r"[^\w\s.,+-]?\s*(?P<number>[-+]?[0-9.,]*[0-9])\s*([^\w\s.,+-
 
 @dataclass(frozen=True)
 class Written:
-    """How the file is written that the field is from.
+    """The form of the file that the field is from.
 
     Attributes:
         delimiter: what stands between its fields.
@@ -46,7 +46,7 @@ class Written:
 
 
 def number(text: str) -> bool:
-    """It is a number, NaN or infinite."""
+    """Whether the text is a number, NaN or infinite included."""
     try:
         float(text)
     except ValueError:
@@ -55,23 +55,23 @@ def number(text: str) -> bool:
 
 
 def finite(text: str) -> bool:
-    """It is a finite number."""
+    """Whether the text is a finite number."""
     return number(text) and math.isfinite(float(text))
 
 
 def value(text: str) -> bool:
-    """A field of this text is read: it is empty, a number, or true or false."""
+    """Whether a field with this text can be read: it is empty, a number, or true or false."""
     return not text or number(text) or text.lower() in FLAGS
 
 
 def comma(text: str) -> bool:
-    """It is a number with commas in it: decimal ones, or those of thousands."""
+    """Whether the text is a number with decimal commas, or with commas between thousands."""
     found = _THOUSANDS.fullmatch(text)
     return _DECIMAL_COMMA.fullmatch(text) is not None or (found is not None and "," in text)
 
 
 def other_delimiter(text: str) -> str:
-    """Which delimiter a line seems to have that was read as one field; nothing where none is in it."""
+    """A hint at the delimiter of a line that was read as one field; "" if it has none."""
     for mark, word in DELIMITERS.items():
         if mark in text.strip() and mark != " ":
             return f"; is another delimiter meant? --content-type 'text/csv; delimiter={word}'"
@@ -79,7 +79,7 @@ def other_delimiter(text: str) -> str:
 
 
 def other_charset(names: Sequence[str]) -> str:
-    """Which charset a line seems to have that was read as UTF-8; nothing where it has that."""
+    """A hint at the charset of a line that was read as UTF-8; "" if that seems right."""
     text = ",".join(names)
     if "\0" in text:
         charset = _wide_charset(text, names[0])
@@ -209,7 +209,7 @@ def text_of_time(text: str, name: str) -> str:
 
 
 def _date_options(text: str) -> tuple[str, str]:
-    """What pandas needs to be told of such dates, and what it has to be told of others like them."""
+    """The options that pandas needs for dates of this form, and a note on those for another reading of it."""
     if _ISO_DATE.fullmatch(text):
         return ", format='ISO8601', utc=True", ""  # else all must have as many digits, and the first one's time zone
     found = _DAY_OR_MONTH.fullmatch(text)

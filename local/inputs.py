@@ -40,7 +40,7 @@ def found(text: str, what: str) -> list[Path]:
 
 
 def places(path: Path) -> tuple[Path, Path]:
-    """Where the path is by its names, and where its links lead."""
+    """The path without links resolved, and with."""
     return Path(os.path.abspath(path)), path.resolve()  # noqa: PTH100 - the one that follows no links
 
 
@@ -82,10 +82,10 @@ def _data_files(folder: Path) -> list[Path]:
 
 
 def media_type(paths: Sequence[Path], accepts: Sequence[str], what: str) -> str:
-    """What the suffixes of all files say, ``.gz`` aside.
+    """The media type of all files by their suffixes, without ``.gz``.
 
     Raises:
-        ConfigurationError: naming ``what``: they say nothing, or different things.
+        ConfigurationError: naming ``what``: a suffix is unknown, or they differ.
     """
     if not (files := files_of(paths)):
         names = ", ".join(str(path) for path in paths[:3])
@@ -94,7 +94,7 @@ def media_type(paths: Sequence[Path], accepts: Sequence[str], what: str) -> str:
 
 
 def media_type_of_names(paths: Sequence[Path], accepts: Sequence[str], what: str) -> str:
-    """The same of files that need not be on this machine."""
+    """``media_type`` of files that need not be on this machine."""
     types = {suffixes.media_type(file, accepts) for file in paths}
     if types == {"image/jpeg", "image/png"}:
         types = {"application/x-image"}
@@ -112,7 +112,7 @@ def media_type_of_names(paths: Sequence[Path], accepts: Sequence[str], what: str
 
 
 def _stated(accepts: Sequence[str], *paths: Path) -> str:
-    """The option that says the format; that of tabs for files whose suffix is theirs."""
+    """The option that states the format; for suffixes of tab-separated files the one with tabs."""
     names = [path.name.lower().removesuffix(suffixes.COMPRESSED) for path in paths]
     if suffixes.CSV in accepts and any(name.endswith(".tsv") for name in names):
         return f"--content-type '{suffixes.CSV}; delimiter=tab'"

@@ -1,7 +1,7 @@
-"""Hosts on one machine that end before they have met: whoever started them sees it, and the others cannot.
+"""Hosts on one machine that end before all hosts have met. Only the process that started them can see it.
 
-These would wait for such a host for as long as hosts wait for each other (``container.training.meeting``). The leader
-is told in its name; where the leader is the one that has ended, the others are ended, too.
+The others would wait as long as hosts wait for each other (``container.training.meeting``). So the leader is told, in
+the name of the host that has ended. If it is the leader that has ended, the others are ended, too.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from container.training import meeting
 
 KNOWN_SECONDS = 3.0
-"""After these a leader that has met a host knows of its end, and why."""
+"""Seconds after which a leader that has met a host knows that it has ended, and why."""
 LEADERLESS_SECONDS = 5.0
-"""For which hosts run on that have no leader any more: those who have met it end by themselves, and say why."""
+"""Seconds that hosts without a leader may run on: those that have met it end by themselves, and say why."""
 _CONNECTION_SECONDS = 5.0
 
 
 class LostHosts:
-    """Looks after hosts whose processes this one has started.
+    """Watches the hosts whose processes this one has started.
 
     Args:
         names: their addresses, sorted. failures: where each writes its failure file. job: what they know their job by.
@@ -53,7 +53,7 @@ class LostHosts:
         return False
 
     def reason(self, rank: int, code: int) -> str:
-        """Why a host has failed, as its failure file says or would."""
+        """Why a host has failed: the text of its failure file, or one in its place."""
         with contextlib.suppress(OSError):
             return self._failures[rank].read_text(errors="replace")
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
@@ -73,5 +73,5 @@ class LostHosts:
 
 
 def lost_leader(name: str, code: int) -> str:
-    """What to say of a leader whose process was ended by a signal: it could not say it itself."""
+    """The failure of a leader whose process was ended by a signal, and that could not write one itself."""
     return meeting.lost(name, f"it leads, and its process was ended by {signal.Signals(-code).name}")

@@ -10,17 +10,17 @@ import regex
 from local.metric_lines import TAB
 
 LINE_SECONDS = 0.2
-"""For one pattern on one line. A usual one takes microseconds; one that backtracks may take years."""
+"""Longest time for one pattern on one line. It usually takes microseconds, and by backtracking might take years."""
 
 LONGEST_LINE = 16384
-"""Characters of a line that are searched: metrics stand at the begin, and time grows with the length."""
+"""Most characters of a line that are searched: metrics are near its start, and time grows with the length."""
 
 
 class MetricPattern:
     """The regular expression of a metric, whose first group is the value.
 
-    The search neither holds up other threads nor lasts longer than ``LINE_SECONDS``: a pattern that would is not
-    used any more.
+    The search does not block other threads, and takes at most ``LINE_SECONDS``; a pattern that takes longer is not used
+    again.
 
     Args:
         name: of the metric, for messages.

@@ -1,4 +1,4 @@
-"""What ``oba`` asks of its arguments beyond click: nearest names, ``NAME=VALUE`` pairs, how loud to be."""
+"""Types of arguments that click does not have: names with suggestions, ``NAME=VALUE`` pairs, how much is shown."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ for _shell in (Bash, Zsh):
 
 
 class Loudness(enum.Enum):
-    """Which lines are shown: warnings and errors, what people read, or all."""
+    """Which lines are shown: only warnings and errors, those for people, or all."""
 
     QUIET = 0
     NORMAL = 1
@@ -72,7 +72,7 @@ def _plain(name: str) -> str:
 
 
 class Commands(click.Group):
-    """A group of commands that answers an unknown one by the nearest."""
+    """A group of commands that suggests the nearest one for an unknown name."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -89,7 +89,7 @@ class OfAlgorithm(click.Command):
     """A command about an algorithm, whose help names them all."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments. An option by the name of a hyperparameter is told how these are written."""
+        """Read the arguments. If an option is called like a hyperparameter, the error says how to write that."""
         given = [*args]
         try:
             return super().parse_args(ctx, args)
@@ -121,7 +121,7 @@ class AlgorithmName(click.ParamType[str]):
         return f"There are: {', '.join(sorted(_algorithms()))}"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The names that begin so."""
+        """The names that begin with ``incomplete``."""
         return [CompletionItem(name) for name in _algorithms() if name.startswith(incomplete)]
 
 
@@ -142,7 +142,7 @@ def _hyperparameters(algorithm: str) -> Collection[str]:
 
 
 class ModelPath(click.Path):
-    """A folder or an archive of a model; or the folder that ``oba train`` or ``oba tune`` has put one into."""
+    """A model's folder or archive, or the output folder of ``oba train`` or ``oba tune`` with one in it."""
 
     def __init__(self) -> None:
         super().__init__(exists=True, path_type=Path)
@@ -201,7 +201,7 @@ class Setting(Pair):
         return super().convert(value, param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The hyperparameters of the algorithm that is named already, or the words that the one at hand takes."""
+        """The hyperparameters of the algorithm that was named, or the values of the one that is being written."""
         from algorithms import hyperparameters, registry
 
         if (algorithm := ctx.params.get("algorithm")) not in registry.ALGORITHMS:
@@ -218,8 +218,9 @@ class Setting(Pair):
 
 
 def _at_hand(words: Sequence[str]) -> tuple[str, str, str]:
-    """Of arguments that bash has broken at ``=`` and ``:``, the last: its name, what its value has before the word that
-    is being written, and that word. No name where none is complete; click leaves out an ``=`` that is the last word.
+    """The last of arguments that bash has split at ``=`` and ``:``: its name, the start of its value before the word
+    that is being written, and that word. The name is "" if it is not complete. Click drops an ``=`` that is the last
+    word.
 
     >>> _at_hand(["k", "=", "10", "objective", "=", "reg", ":", "lin"])
     ('objective', 'reg:', 'lin')
@@ -239,6 +240,6 @@ def _at_hand(words: Sequence[str]) -> tuple[str, str, str]:
 
 
 def _words(field: Field) -> tuple[str, ...]:
-    """What a hyperparameter takes besides numbers and texts of one's own."""
+    """The words that a hyperparameter takes, besides numbers and free texts."""
     auto, flag = ("auto",) * field.auto, ("true", "false") * (field.kind == "flag")
     return (*auto, *field.words, *flag, *field.choices)

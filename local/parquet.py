@@ -17,6 +17,7 @@ from container.settings import ConfigurationError
 from local import fields, inputs, suffixes
 from local.columns import leave_out
 from local.parameters import did_you_mean
+from recordio.column_order import ColumnOrder
 from recordio.errors import ParseError
 from recordio.quoting import quoted
 from recordio.record_writer import encode_records
@@ -32,15 +33,15 @@ def converted(
     paths: Sequence[Path],
     stated: str | None,
     folder: Path,
-    other: list[str],
+    order: ColumnOrder,
     label: str | None = None,
     like: Sequence[str] = (),
 ) -> list[Path]:
     """The same paths, or RecordIO files in ``folder`` where the channel has Parquet files and does not take them as
     they are, or where ``like`` has the names of another channel's CSV files, whose order these take.
 
-    As in CSV, the label is the first column where the channel has labels, or the one that ``label`` names. ``other``
-    is as in ``recordio.parquet.in_order``.
+    As in CSV, the label is the first column where the channel has labels, or the one that ``label`` names. ``order`` is
+    the channel's, which ``like`` or the first file settles.
 
     Raises:
         ConfigurationError: pyarrow is missing, a file is damaged, a column has no numbers, or the columns are others
@@ -53,11 +54,13 @@ def converted(
     if not wanted or not files or parquet != files or RECORDIO not in channel.accepts:
         return list(paths)
     folder.mkdir(parents=True)
-    written, order = list[Path](), list(like)
+    if like:
+        order.settle(like)
+    written = list[Path]()
     for number, file in enumerate(files):
         copy = folder / f"{number}-{file.stem}.pbr"
         with _errors(f"channel '{channel.name}': {file}"):
-            _convert(file, copy, label, order, other, labelled=channel.labels == LABELS_REQUIRED)
+            _convert(file, copy, label, order, labelled=channel.labels == LABELS_REQUIRED)
         written.append(copy)
     return written
 
@@ -77,27 +80,27 @@ def request(body: bytes, label: str | None, what: str, names: Sequence[str] | No
         found = _names(file)
         place = place_of(label, found, labelled=False) if label is not None and is_place(label) else None
         label = label if place is None else found[place]  # a number is a place in the file, not in the model's order
-        _convert(file, copy, label, _order(found, label, names or ()), [], labelled=False)
+        _convert(file, copy, label, _order(found, label, names or ()), labelled=False)
         return copy.read_bytes()
 
 
-def _order(found: Sequence[str], label: str | None, names: Sequence[str]) -> list[str]:
-    """The columns of a request in the order of ``names``, the label last; none where there are no names, as in files
-    that were read by their places.
+def _order(found: Sequence[str], label: str | None, names: Sequence[str]) -> ColumnOrder:
+    """The order for a request's columns: ``names``, then the label; without names, the order of the file.
 
     Raises:
         ConfigurationError: they are others.
     """
-    beside = [name for name in found if name == label]
     features = [name for name in found if name != label]
+    order = ColumnOrder()
     if not names or list(names) == features:
-        return []
+        return order
     for missing, text in ((set(names) - set(features), "lacks"), (set(features) - set(names), "has besides")):
         if missing:
             name = min(missing)
             told = f"it {text} the column {quoted(name)}, unlike the data that the model was trained on"
             raise ConfigurationError(told + (leave_out(name) if len(features) == len(names) + 1 else ""))
-    return [*names, *beside]
+    order.settle([*names, *(name for name in found if name == label)])
+    return order
 
 
 def columns(file: Path, what: str) -> list[str]:
@@ -120,7 +123,7 @@ def _names(file: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _errors(what: str) -> Iterator[None]:
-    """What goes wrong with a Parquet file, as an error that names ``what``."""
+    """Turn errors of reading a Parquet file into ones that name ``what``."""
     try:
         import pyarrow
     except ImportError as error:
@@ -133,11 +136,11 @@ def _errors(what: str) -> Iterator[None]:
         raise ConfigurationError(f"{what}: {error}") from error
 
 
-def _convert(file: Path, copy: Path, label: str | None, order: list[str], other: list[str], *, labelled: bool) -> None:
+def _convert(file: Path, copy: Path, label: str | None, order: ColumnOrder, *, labelled: bool) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    from recordio.parquet import float32, in_order, is_numeric, without_index
+    from recordio.parquet import float32, is_numeric, without_index
 
     table = pyarrow.parquet.ParquetFile(file)
     kept = without_index(table.schema_arrow)
@@ -145,7 +148,7 @@ def _convert(file: Path, copy: Path, label: str | None, order: list[str], other:
         kept = [column for column in table.schema_arrow if column in kept or column.name == label]
     if twice := [name for name, count in Counter(column.name for column in kept).items() if count > 1]:
         raise ConfigurationError(f"two columns are called {quoted(twice[0])}")
-    names = in_order([column.name for column in kept], order, other, file.name)
+    names = order.of_file([column.name for column in kept], file.name)
     kept.sort(key=lambda column: names.index(column.name))
     place = place_of(label, names, labelled=labelled)
     for number, column in enumerate(kept):
@@ -161,7 +164,7 @@ def _convert(file: Path, copy: Path, label: str | None, order: list[str], other:
 
 
 def _first_text(table: pyarrow.parquet.ParquetFile, column: str) -> str:
-    """The first text of a column's first rows; nothing where there is none."""
+    """The first text in a column's first rows; "" if there is none."""
     first = next(table.iter_batches(_ROWS, columns=[column]), None)
     values = [] if first is None else first.column(0).to_pylist()
     return next((value for value in values if isinstance(value, str) and value), "")
@@ -202,5 +205,5 @@ def place_of(label: str | None, names: Sequence[str], *, labelled: bool) -> int 
 
 
 def is_place(label: str) -> bool:
-    """It says a column by its number."""
+    """Whether it is the number of a column."""
     return label.removeprefix("-").isdecimal()

@@ -54,7 +54,7 @@ def predict(
     accept: str | None,
     columns: Columns,
 ) -> int:
-    """Print the answer to the one request whose body ``text`` names. 0 where it is a good one, else 1.
+    """Print the answer to a request whose body is the file that ``text`` names. 0 if it is a prediction, 1 if an error.
 
     Raises:
         ConfigurationError: there is no such file, or its name does not tell the format.
@@ -76,23 +76,27 @@ def predict(
         named = names.of_features(model, folder, loaded.feature_dim) if found.serving.takes == ROWS else None
     stated = content_type or _media_type(text, found.serving.accepts)
     width = len(named) if loaded.feature_dim is None and named else loaded.feature_dim
-    try:  # a server answers in its default where some of SageMaker's do; who asks here wants what is asked for
+    try:  # where SageMaker's servers ignore an Accept and answer in their default, this command refuses it
         media.negotiate(accept, found.serving.answers, found.serving.answers[0])
     except NotAcceptableError as error:
         raise ConfigurationError(f"--accept: {error}") from error
     body, media_type = tables.request(body, stated, columns, found.serving, f"--input {text}", width, named)
     answer = respond(Request(body, media_type, accept), Endpoint.of(found, loaded, settings))
-    if answer.status != HTTPStatus.OK:
-        click.echo(f"Error: {answer.body.decode().strip()}", err=True)
-        of_rows = answer.status == HTTPStatus.BAD_REQUEST and parse(stated).media_type in (CSV, PARQUET)
-        if of_rows and loaded.feature_dim is None and columns.label is None:
-            click.echo(f"Hint: {NAME_THE_LABEL}", err=True)  # of XGBoost, which alone knows how many it takes
-        return FAILURE
-    sys.stdout.buffer.write(answer.body)
-    if not answer.body.endswith(b"\n") and sys.stdout.isatty():
+    if answer.status == HTTPStatus.OK:
+        _print(answer.body)
+        return 0
+    click.echo(f"Error: {answer.body.decode().strip()}", err=True)
+    of_rows = answer.status == HTTPStatus.BAD_REQUEST and parse(stated).media_type in (CSV, PARQUET)
+    if of_rows and loaded.feature_dim is None and columns.label is None:
+        click.echo(f"Hint: {NAME_THE_LABEL}", err=True)  # of XGBoost, which alone knows how many it takes
+    return FAILURE
+
+
+def _print(body: bytes) -> None:
+    sys.stdout.buffer.write(body)
+    if not body.endswith(b"\n") and sys.stdout.isatty():
         sys.stdout.buffer.write(b"\n")  # or the prompt would stand behind the answer
     sys.stdout.flush()
-    return 0
 
 
 def _media_type(text: str, accepts: tuple[str, ...]) -> str:

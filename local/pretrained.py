@@ -1,8 +1,8 @@
 """``oba pretrained``: MXNet's public checkpoints, brought to where training looks for them.
 
-The public address has no TLS, and MXNet has never published digests of these files. So what came is checked for all
-that can be checked: its length, the MD5 that the server states (S3's ETag), the network that it must be; and its
-SHA-256, if the caller knows it. Those of MXNet's Gluon have both, TLS and a published digest.
+The public address has no TLS, and MXNet has never published digests of these files. So all is checked that can be: the
+length, the MD5 that the server states (S3's ETag), that it is the right network, and the SHA-256 if the caller knows
+it. The files of MXNet's Gluon have both TLS and a published digest.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _SCHEMES = ("http://", "https://")
 
 
 def fetch(name: str, folder: Path | None, address: str | None, sha256: str | None, *, gluon: bool, quiet: bool) -> None:
-    """Bring the checkpoint of ``name``, such as ``resnet-50``, into ``folder``, and say where it is, and who starts
-    from it: the algorithm whose folder has ``pretrained.py``.
+    """Download the checkpoint ``name``, such as ``resnet-50``, into ``folder``. It prints where that is, and which
+    algorithm can start from it: the one whose folder has ``pretrained.py``.
 
-    A file that is there already is left as it is where it is the same network. Without a folder it is put where
-    training on this machine looks. ``gluon`` takes the checkpoint of MXNet's Gluon, whose address has TLS and whose
-    digest is published, and converts it.
+    A file of the same network that is there already is kept. The default folder is where training on this machine
+    looks. ``gluon`` takes the checkpoint of MXNet's Gluon, whose address has TLS and whose digest is published, and
+    converts it.
 
     Raises:
         ConfigurationError: there is no such checkpoint, it cannot be had, or it is not what it should be.
@@ -100,7 +100,7 @@ def _layers(name: str, published: Iterable[int]) -> int:
 
 
 def _download(address: str, file: Path, check: Callable[[Path, str, str], None], *, quiet: bool) -> None:
-    """Put what is at ``address`` into ``file``, whole and checked, or leave nothing."""
+    """Download ``address`` into ``file``, complete and checked, or leave no file."""
     if not address.startswith(_SCHEMES):
         raise ConfigurationError(f"--address {address}: expected an address that starts with {' or '.join(_SCHEMES)}")
     try:
@@ -132,7 +132,7 @@ def _download(address: str, file: Path, check: Callable[[Path, str, str], None],
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that what it has begun is taken away."""
+    """SIGTERM ends the block as Ctrl-C does, so that unfinished files are removed."""
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
@@ -141,7 +141,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows those that stay with HTTP; the library follows others to FTP."""
+    """Follows redirects only to HTTP and HTTPS; the library would follow them to FTP, too."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: HTTPMessage, newurl: str

@@ -1,7 +1,7 @@
-"""What a job shows on a user's machine: few lines that are for people, and a bar at the foot of a terminal.
+"""What a job shows on a user's machine: a few lines for people, and a progress bar in the last line of a terminal.
 
 The image prints every line that SageMaker's does, for dashboards and tuning jobs to read. Here ``#metrics`` lines and
-the like come with ``--verbose`` alone, and of the lines of each epoch or round fewer as their number grows.
+the like are shown only with ``--verbose``, and the lines of epochs or rounds less often as their number grows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Console:
         self._bar_is_wanted = loudness is not Loudness.QUIET
 
     def write(self, text: str) -> None:
-        """A line of the log with its end."""
+        """Write a line of the log, with its line end."""
         frame = _FRAME.match(text)
         level = frame["level"] if frame else "INFO"
         if level in ("ERROR", "CRITICAL"):
@@ -75,20 +75,20 @@ class Console:
             bar.steps(done, total)
 
     def _bar_of_counts(self) -> ProgressBar | None:
-        """The bar, which is there from the first count on."""
+        """The bar, made at the first count."""
         if self._bar_is_wanted:
             self._bar, self._bar_is_wanted = bar_on(self._terminal), False
         return self._bar
 
     def close(self) -> None:
-        """Take the bar away for good; the log may flush once more when the process ends."""
+        """Remove the bar. The log may flush once more when the process ends."""
         if self._bar:
             self._bar.close()
         self._bar, self._bar_is_wanted = None, False
         self._flush()
 
     def tell(self, line: str) -> None:
-        """A line for the user, whatever the loudness."""
+        """Show a line to the user, whatever the loudness."""
         self._show(f"{line}\n")
         self._flush()
 
@@ -106,7 +106,7 @@ class Console:
             self._nobody_reads()
 
     def _nobody_reads(self) -> None:
-        """The reader has gone, as ``| head`` does: train on in silence; the interpreter's last flush must succeed."""
+        """Train on in silence, as the reader has gone (``| head``); the interpreter's last flush must succeed."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self._terminal = io.StringIO()
 
@@ -135,9 +135,9 @@ def is_for_people(message: str) -> bool:
 
 
 class ProgressBar:
-    """A line at the foot of a terminal, by tqdm: rows read, epochs or rounds done. Log lines scroll above it.
+    """The last line of a terminal, by tqdm: rows read, epochs or rounds done. Log lines scroll above it.
 
-    It counts rows until it is told of an epoch or a round, and those from then on. Its width follows the window's.
+    It counts rows until the first epoch or round is over, and epochs or rounds from then on. It has the window's width.
     """
 
     def __init__(self, terminal: TextIO, kind: type[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Files at addresses (``s3://``, ``gs://``, ``https://``, …), brought to this machine by fsspec."""
+"""Files at addresses (``s3://``, ``gs://``, ``https://``, …), copied to this machine by fsspec."""
 
 from __future__ import annotations
 

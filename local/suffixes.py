@@ -20,7 +20,7 @@ _SUFFIXES = {
     ".jpeg": ("image/jpeg", "application/x-image"),
     ".png": ("image/png", "application/x-image"),
 }
-"""What a suffix may mean, the likeliest first; the algorithm decides by what it takes."""
+"""The media types of a suffix, the likeliest first; the first that the algorithm accepts is meant."""
 
 COMPRESSED = ".gz"
 
@@ -43,7 +43,7 @@ _PACKED = (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz")
 
 
 def media_type(file: Path, accepts: Sequence[str]) -> str | None:
-    """The first meaning of the suffix that is in ``accepts``, else its likeliest; None for an unknown suffix.
+    """The first media type of the suffix that is in ``accepts``, else its likeliest; None for an unknown suffix.
 
     >>> media_type(Path("rows.rec"), ["application/x-recordio"])
     'application/x-recordio'
@@ -56,7 +56,7 @@ def media_type(file: Path, accepts: Sequence[str]) -> str | None:
 
 
 def other_form(file: Path, accepts: Sequence[str]) -> str | None:
-    """What to do with a file of rows in a form that is not read; None where the suffix tells of none."""
+    """Advice on a file in a format that is not read, such as a spreadsheet; None if its suffix is of none."""
     suffix = file.suffix.lower()
     if suffix in _PACKED:
         return f"{suffix} files are not unpacked, those of gzip alone are: unpack it first"

@@ -1,4 +1,4 @@
-"""The data of ``oba`` in a form that the algorithm reads, where people have it in another; see ``columns``."""
+"""Converts data for ``oba`` into a form that the algorithm reads; see ``columns``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from algorithms.interface import CSV, LABELS_REQUIRED, PARQUET, RECORDIO, ROWS, Channel, Serving
 from container.settings import ConfigurationError
 from local import inputs, parquet, suffixes
 from local.columns import Columns, Form, Table, check, header, opened
 from recordio import content_type
+from recordio.column_order import ColumnOrder
 from recordio.content_type import ContentType
 from recordio.readers import ChannelStream, RowFormat, decode
 from recordio.record_writer import encode_records
@@ -28,16 +30,16 @@ def converted(
     columns: Columns,
     folder: Path,
 ) -> dict[str, tuple[list[Path], str | None]]:
-    """For each channel its files, or others in ``folder`` that say the same, and the content type that is stated for
-    them; None where their suffixes tell it.
+    """For each channel its files, or converted ones in ``folder``, and the content type that is stated for them, None
+    if their suffixes tell it.
 
     Raises:
-        ConfigurationError: the files cannot be read as tables, or the command says of columns and there are none.
+        ConfigurationError: the files cannot be read as tables, or there are options about columns and no table.
     """
     made: dict[str, tuple[list[Path], str | None]] = {}
     names: list[str] | None = None
     of_csv, first = columns, None
-    of_parquet: list[str] = []
+    of_parquet = ColumnOrder()
     used = False
     for name in sorted(files, key=lambda name: name != "train"):  # whose columns the others must have
         channel, paths = declared[name], files[name]
@@ -52,31 +54,34 @@ def converted(
             made[name] = found, stated_now
         else:
             place, like = folder / "parquet" / name, names or ()
-            rewritten = parquet.converted(channel, paths, stated, place, of_parquet, of_csv.label, like)
+            order = ColumnOrder(like=of_parquet)
+            rewritten = parquet.converted(channel, paths, stated, place, order, of_csv.label, like)
             made[name] = rewritten, stated if rewritten == list(paths) else None
             if media is not None and media.media_type == PARQUET:
                 used = True
                 first = first or (channel, paths)
     if columns.given and not used:
-        if stated is None:
-            _check_suffixes(declared, files)
-        raise ConfigurationError(
-            "--label and --header are for CSV and Parquet files of rows, and no suffix or --content-type tells of any; "
-            "--content-type text/csv does, and 'text/csv; delimiter=tab' where tabs separate"
-        )
+        _refuse_options(declared, files, stated)
     return {name: made[name] for name in files}
 
 
-def _check_suffixes(declared: Mapping[str, Channel], files: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse spreadsheets, archives and what else the suffix tells, with what to do about it."""
-    for name, paths in files.items():
+def _refuse_options(
+    declared: Mapping[str, Channel], files: Mapping[str, Sequence[Path]], stated: str | None
+) -> NoReturn:
+    """Refuse options about columns where no file has any; a spreadsheet, an archive or another format that a suffix
+    tells is refused with what to do about it."""
+    for name, paths in files.items() if stated is None else ():
         for file in inputs.files_of(paths)[:1]:
             if (known := suffixes.other_form(file, declared[name].accepts)) is not None:
                 raise ConfigurationError(f"channel '{name}': {file}: {known}")
+    raise ConfigurationError(
+        "--label and --header are for CSV and Parquet files of rows, and no suffix or --content-type tells of any; "
+        "--content-type text/csv does, and 'text/csv; delimiter=tab' where tabs separate"
+    )
 
 
 def _by_name(columns: Columns, names: Sequence[str], channel: Channel) -> Columns:
-    """The same with the label by its name, as in the files of a channel whose columns are called so."""
+    """The options with the label's name in place of its number, in a channel whose columns have these ``names``."""
     if columns.label is not None and not parquet.is_place(columns.label):
         return columns
     place = parquet.place_of(columns.label, names, labelled=channel.labels == LABELS_REQUIRED)
@@ -84,7 +89,7 @@ def _by_name(columns: Columns, names: Sequence[str], channel: Channel) -> Column
 
 
 def _media(channel: Channel, paths: Sequence[Path], stated: str | None) -> ContentType | None:
-    """The content type of a channel of rows; None where nothing tells it, or where there are no rows."""
+    """The content type of a channel of rows; None if nothing tells it, or the channel does not have rows."""
     if channel.gives != ROWS:
         return None
     if stated is not None:
@@ -103,8 +108,8 @@ def _of_csv(
     names: list[str] | None,
     folder: Path,
 ) -> tuple[list[Path], list[str] | None, Columns, str | None]:
-    """Files, the names of their columns, the content type that is stated for the files, and before it what the command
-    says of columns with the label by its name: in the next channel's files it may be at another place."""
+    """The files, the names of their columns, the options about columns with the label by its name (in the next
+    channel's files it may be at another place), and the content type that is stated for the files."""
     files = inputs.files_of(paths)
     if not columns.given:
         flags = False
@@ -131,8 +136,8 @@ def _of_csv(
 
 
 def names(channel: Channel, paths: Sequence[Path], stated: str | None, columns: Columns) -> list[str]:
-    """What the columns of a channel are called, in the order in which the algorithm reads them: the label first, where
-    it has labels. None where the files, which ``converted`` has taken, do not say.
+    """The names of a channel's columns in the order in which the algorithm reads them, a label first; an empty list if
+    the files, which ``converted`` must have accepted, have no names.
 
     Raises:
         ConfigurationError: a Parquet file cannot be read.
@@ -150,13 +155,13 @@ def names(channel: Channel, paths: Sequence[Path], stated: str | None, columns: 
 
 
 def label_by_default(channel: Channel, names: Sequence[str], stated: str | None, columns: Columns) -> str | None:
-    """The name of the column that is the label since the command names none; None where there is no such column."""
+    """The name of the first column, if it is the label because the command does not name one; else None."""
     given = columns.label is not None or (stated is not None and "label_size" in content_type.parse(stated).parameters)
     return None if given or channel.labels != LABELS_REQUIRED else next(iter(names), None)
 
 
 def _names(channel: Channel, paths: Sequence[Path], media: ContentType, columns: Columns) -> list[str]:
-    """As the first file of a channel has them; none where it has none."""
+    """The names of the columns in the first file of a channel; an empty list if it has none."""
     file = inputs.files_of(paths)[0]
     if media.media_type == PARQUET:
         return parquet.columns(file, f"channel '{channel.name}': {file}")
@@ -207,15 +212,15 @@ def request(
     feature_dim: int | None,
     names: Sequence[str] | None = None,
 ) -> tuple[bytes, str]:
-    """A request's body and content type, as the model reads them; the label is left out, and columns that have names
-    take the order of those that the model was trained on.
+    """A request's body and content type, as the model reads them: without the label, and columns with names in the
+    order of those that the model was trained on.
 
     Args:
         feature_dim: how many features the model takes; None where it does not say.
         names: what they are called; None where that is not known.
 
     Raises:
-        ConfigurationError: the body cannot be read as a table, or the command says of columns and it is none.
+        ConfigurationError: the body cannot be read as a table, or there are options about columns and it is no table.
     """
     media = content_type.parse(stated)
     if media.media_type == PARQUET and serving.takes == ROWS and RECORDIO in serving.accepts:
@@ -226,19 +231,33 @@ def request(
                 f"--label and --header are for rows in CSV and Parquet, and {what} is {media.media_type}"
             )
         return body, stated
-    if columns.header and columns.label is None and media.label_size == 1:
-        columns = replace(columns, label="0")
-        media = ContentType(CSV, {name: value for name, value in media.parameters.items() if name != "label_size"})
-    _check(media, columns)
-    form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else feature_dim)
-    if columns.given or check(opened(io.BytesIO(body), media), form):
-        out = io.StringIO(newline="")
-        form = replace(form, missing=serving.missing_values, like=names, whose=TRAINED_ON)
-        csv.writer(out, lineterminator="\n").writerows(Table(opened(io.BytesIO(body), media), form))
-        kept = {name: value for name, value in media.parameters.items() if name == "label_size"}
-        body, media = out.getvalue().encode(), ContentType(CSV, kept)
+    body, media = _request_of_csv(body, media, columns, serving, what, feature_dim, names)
     if CSV in serving.accepts or RECORDIO not in serving.accepts:
         return body, str(media)
     rows = RowFormat(labels="none", missing=serving.missing_values)
     features = decode(body, ContentType(CSV, {"label_size": "0", **media.parameters}), rows).features
     return encode_records(features), RECORDIO
+
+
+def _request_of_csv(
+    body: bytes,
+    media: ContentType,
+    columns: Columns,
+    serving: Serving,
+    what: str,
+    feature_dim: int | None,
+    names: Sequence[str] | None,
+) -> tuple[bytes, ContentType]:
+    """As ``request``, of a body in CSV: rewritten only if the options, or its first rows, ask for it."""
+    if columns.header and columns.label is None and media.label_size == 1:
+        columns = replace(columns, label="0")
+        media = ContentType(CSV, {name: value for name, value in media.parameters.items() if name != "label_size"})
+    _check(media, columns)
+    form = replace(_form(what, media, columns), features=None if "label_size" in media.parameters else feature_dim)
+    if not columns.given and not check(opened(io.BytesIO(body), media), form):
+        return body, media
+    out = io.StringIO(newline="")
+    form = replace(form, missing=serving.missing_values, like=names, whose=TRAINED_ON)
+    csv.writer(out, lineterminator="\n").writerows(Table(opened(io.BytesIO(body), media), form))
+    kept = {name: value for name, value in media.parameters.items() if name == "label_size"}
+    return out.getvalue().encode(), ContentType(CSV, kept)

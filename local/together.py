@@ -1,6 +1,7 @@
 """Several hosts on one machine: each runs the image's ``train`` in its own folder, at its own loopback address.
 
-Each run has addresses that no other run on the machine has at the time, and a token that its hosts know each other by.
+Each run has addresses that no other run on the machine has at the same time, and a token by which its hosts know each
+other.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from container.training.trainee import end_with
 from local.lost_hosts import LostHosts, lost_leader
 
 FOLDER = "hosts"
-"""The folder, in that of the job, of the hosts that do not lead."""
+"""The folder of the other hosts' folders, in that of the job."""
 _ATTEMPTS = 20
 _LOOK_SECONDS = 0.2
 
 
 def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
-    """Train the job in ``paths`` on ``size`` hosts, of which the leader works there; its exit code, which all have.
+    """Train the job in ``paths``, where the leader works, on ``size`` hosts; the exit code, the same of all hosts.
 
     The leader's lines and progress go to ``output``, the others' lines to the file ``log`` in their folders.
     """
@@ -77,7 +78,7 @@ def run(paths: Paths, algorithm: str, size: int, output: Output) -> int:
 
 
 def _watch(processes: Sequence[subprocess.Popen[str]], lost: LostHosts) -> None:
-    """Have no host wait for one that has ended, until all have."""
+    """See that no host waits for one that has ended, until all have ended."""
     while None in (codes := [process.poll() for process in processes]):
         if lost.look(codes):
             for process in processes:
@@ -87,7 +88,8 @@ def _watch(processes: Sequence[subprocess.Popen[str]], lost: LostHosts) -> None:
 
 @contextlib.contextmanager
 def addresses(size: int) -> Iterator[list[str]]:
-    """The sorted addresses of so many hosts: 256 of 127.0.0.0/8 are a run's, while it holds a UDP port of the first.
+    """The sorted addresses of ``size`` hosts. A run owns 256 addresses of 127.0.0.0/8 while it holds a UDP port of the
+    first.
 
     Raises:
         ConfigurationError: no such block was found.
@@ -113,7 +115,7 @@ def addresses(size: int) -> Iterator[list[str]]:
 
 
 def _show(told: TextIO, output: Output, lock: threading.Lock) -> None:
-    """Pass on what the leader tells of its progress (``container.training.job.ToldOutput``), until it ends."""
+    """Show the progress that the leader reports (``container.training.job.ToldOutput``), until it ends."""
     for line in told:
         kind, *counts = line.split()
         with lock:
@@ -164,13 +166,13 @@ def _start(
 
 
 def _begin(parent: int) -> None:
-    """In a host that is about to begin: it ends with this process, and loses no signal before it takes them."""
+    """Prepare a host's process before it starts: it ends with this process, and signals wait until it handles them."""
     end_with(parent)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
 
 
 class _Started:
-    """The hosts that are started, to all of which SIGTERM and Ctrl-C go, the leader first."""
+    """The hosts that were started. SIGTERM and Ctrl-C are passed on to all of them, the leader first."""
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[str]] = []
@@ -186,7 +188,7 @@ class _Started:
             signal.signal(number, handler)
 
     def take(self, process: subprocess.Popen[str]) -> subprocess.Popen[str]:
-        """One more, which is told of what came before it."""
+        """Add a host, and pass the signals on to it that came before it."""
         self.processes.append(process)
         if self._came is not None:
             process.send_signal(self._came)

@@ -22,8 +22,8 @@ def make(
     least: int,
     lower: bool,
 ) -> None:
-    """Write records and vocabularies into ``output``, and say how much of what there is, and who is trained on them:
-    the algorithm whose folder has ``texts.py``.
+    """Write records and vocabularies into ``output``. It prints how many pairs and tokens there are, and which
+    algorithm is trained on them: the one whose folder has ``texts.py``.
 
     Args:
         validation: source and target of the validation pairs; None takes ``share`` of the lines.

@@ -39,12 +39,12 @@ from recordio.sources import FileSource
 _SHOWN_SCORES = 6
 _LEAST_KNOWN_FIRST = ("test", "validation", "train")
 _ANY_WIDTH = "1000000"
-"""More features than any other hyperparameter asks for."""
+"""A ``feature_dim`` that is large enough for all other hyperparameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the command line says.
+    """The arguments and options of ``oba train``.
 
     Attributes:
         channels: for each channel, the files, folders or patterns that it is read from.
@@ -80,6 +80,35 @@ def run(request: Request) -> int:
     _check_values(algorithm, any_width(algorithm) | given)
     paths = Paths(request.output.absolute())
     _check_output(paths)
+    label = _prepare(request, algorithm, given, declared, paths)
+    console = Console(sys.stdout, sys.stderr, request.loudness)
+    if label is not None:
+        console.tell(f"Label   the first column, {quoted(label)}; --label NAME takes another")
+    try:
+        if request.hosts > 1:
+            code = together.run(paths, request.algorithm, request.hosts, console)
+        else:
+            code = training.run(paths, Settings(base_directory=paths.base, algorithm=request.algorithm), console)
+    finally:
+        console.close()
+    if code == training.SUCCESS and request.loudness is not Loudness.QUIET:
+        columns = request.columns if label is None else replace(request.columns, label=label)
+        _tell_what_came(request.output, columns, paths, console)
+    return code
+
+
+def _prepare(
+    request: Request,
+    algorithm: type[Algorithm],
+    given: dict[str, str],
+    declared: Mapping[str, Channel],
+    paths: Paths,
+) -> str | None:
+    """Put the job's data and configuration where training looks. The name of the column that is the label by default.
+
+    Raises:
+        click.UsageError, ConfigurationError: see ``run``.
+    """
     request.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.base, prefix=".input-") as folder:
         files = {name: _files(name, texts, Path(folder)) for name, texts in request.channels.items()}
@@ -99,24 +128,11 @@ def run(request: Request) -> int:
     if request.checkpoints is not None:
         request.checkpoints.mkdir(parents=True, exist_ok=True)
         paths.checkpoints.symlink_to(request.checkpoints.resolve())
-    console = Console(sys.stdout, sys.stderr, request.loudness)
-    if label is not None:
-        console.tell(f"Label   the first column, {quoted(label)}; --label NAME takes another")
-    try:
-        if request.hosts > 1:
-            code = together.run(paths, request.algorithm, request.hosts, console)
-        else:
-            code = training.run(paths, Settings(base_directory=paths.base, algorithm=request.algorithm), console)
-    finally:
-        console.close()
-    if code == training.SUCCESS and request.loudness is not Loudness.QUIET:
-        columns = request.columns if label is None else replace(request.columns, label=label)
-        _tell_what_came(request.output, columns, paths, console)
-    return code
+    return label
 
 
 def _tell_what_came(output: Path, columns: Columns, paths: Paths, console: Console) -> None:
-    """The last lines: where things are, how good they are, what to do next."""
+    """Print the last lines: where model and report are, the scores, the next command."""
     console.tell(f"Model   {output / 'model'}")
     if (paths.output_data / "report.html").is_file():
         console.tell(f"Report  {output / 'output' / 'data' / 'report.html'}")
@@ -128,7 +144,7 @@ def _tell_what_came(output: Path, columns: Columns, paths: Paths, console: Conso
 
 
 def scores(paths: Paths) -> dict[str, float]:
-    """The numbers that the report says of the model, by name as in ``test:msd``; none where there is no report."""
+    """The scores in the report, by name as in ``test:msd``; none if there is no report."""
     try:
         told = json.loads((paths.output_data / report.DATA).read_text())["scores"]
     except OSError:  # it could not be written, as the log says
@@ -137,7 +153,7 @@ def scores(paths: Paths) -> dict[str, float]:
 
 
 def _least_known(found: Mapping[str, float]) -> list[str]:
-    """The names of those scores that are of the data set that the model knows least."""
+    """The names of the scores on the most independent data set: test, else validation, else train."""
     for dataset in _LEAST_KNOWN_FIRST:
         if names := [name for name in found if name.startswith(f"{dataset}:")]:
             return names
@@ -202,7 +218,7 @@ def any_width(algorithm: type[Algorithm]) -> dict[str, str]:
 
 
 def _check_output(paths: Paths) -> None:
-    """Refuse a folder with somebody's files under the names that an earlier run would have."""
+    """Refuse an output folder with files under the names of a run's, but not of an earlier run."""
     there = [folder for folder in (paths.base / "input", paths.model, paths.output) if folder.exists()]
     if there and not paths.hyperparameters.is_file():
         raise ConfigurationError(f"--output {paths.base}: {there[0].name}/ is there already, and not of an earlier run")
@@ -211,7 +227,7 @@ def _check_output(paths: Paths) -> None:
 
 
 def _check_apart(paths: Paths, files: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse data that an earlier run in the output folder made or linked: it is taken away before it would be read."""
+    """Refuse data that an earlier run in the output folder made or linked: it would be removed before it is read."""
     taken_away = _of_earlier_runs(paths)
     for name, found in files.items():
         inputs.check_outside(found, paths.base, f"channel '{name}'")
@@ -258,7 +274,8 @@ def _content_type(channel: Channel, paths: Sequence[Path], stated: str | None) -
 def _columns(
     declared: Mapping[str, Channel], files: Mapping[str, Sequence[Path]], request: Request
 ) -> tuple[list[str], str | None]:
-    """The names of the columns of the training data, where they have any; and which is the label, if nobody says."""
+    """The names of the columns of the training data, if they have any, and that of the label by default, if it is
+    one."""
     if "train" not in files:
         return [], None
     channel = declared["train"]
@@ -269,7 +286,7 @@ def _columns(
 def _feature_dim(
     algorithm: type[Algorithm], files: Mapping[str, Sequence[Path]], types: Mapping[str, str]
 ) -> dict[str, str]:
-    """``feature_dim`` as the first training rows have it, for an algorithm that requires to be told."""
+    """``feature_dim`` as the first training rows have it, if the algorithm requires it."""
     field = hyperparameters.fields(algorithm.hyperparameters).get("feature_dim")
     channel = {channel.name: channel for channel in algorithm.channels}.get("train")
     if field is None or not field.required or channel is None or channel.gives != ROWS or "train" not in types:
@@ -294,7 +311,7 @@ def _of_earlier_runs(paths: Paths) -> tuple[Path, ...]:
 
 
 def _clear(paths: Paths) -> None:
-    """Take away an earlier run in the same folder. Its checkpoints are elsewhere, and stay."""
+    """Remove an earlier run in the same folder, except its checkpoints, which are elsewhere."""
     for folder in _of_earlier_runs(paths):
         if folder.exists():
             shutil.rmtree(folder)

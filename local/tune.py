@@ -44,7 +44,7 @@ _SHOWN_FAILURES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the command line says; ``jobs`` is None where it leaves the number to us."""
+    """The arguments and options of ``oba tune``; ``jobs`` is None for the default number."""
 
     algorithm: str
     channels: Mapping[str, Sequence[str]]
@@ -102,7 +102,7 @@ def _search(request: Request, config: TuningConfig, metric: Metric) -> int:
 
 
 def _mend(journal: Path) -> None:
-    """Cut off a last line that was not written to its end, as on a full disk: Optuna would write on in it."""
+    """Cut off an incomplete last line, as a full disk leaves it: Optuna would append to it."""
     if journal.is_file():
         content = journal.read_bytes()
         if whole := content.rpartition(b"\n")[0]:
@@ -141,7 +141,7 @@ def _config(
 
 
 def _listed(one: Any) -> Any:
-    """A short range of integers as its values: a grid is made of lists."""
+    """A short range of integers as a list of its values, of which a grid can be made."""
     count = one.count()
     if isinstance(one, CategoricalRange) or count is None or count > 1000:
         return one
@@ -161,7 +161,7 @@ def _check_channels(request: Request) -> None:
 
 @contextlib.contextmanager
 def _claimed(request: Request, config: TuningConfig) -> Iterator[None]:
-    """The output folder, made ready, for this process alone.
+    """Prepare the output folder, and lock it for this process.
 
     Raises:
         ConfigurationError: another process searches there, or it holds something else.
@@ -197,7 +197,7 @@ def _prepare(request: Request, config: TuningConfig) -> None:
 
 
 def _said(request: Request, config: TuningConfig) -> dict[str, Any]:
-    """What must be the same for a search to go on; how many jobs, and how many at a time, may differ."""
+    """What must not change for a search to go on; the number of jobs, and how many run at a time, may."""
     return {
         "algorithm": request.algorithm,
         "channels": {
@@ -244,7 +244,7 @@ class _Teller:
         self._tuner: Tuner | None = None
 
     def follow(self, tuner: Tuner) -> None:
-        """Say what was done before, where the search goes on."""
+        """Show the jobs of before, if the search goes on."""
         self._tuner = tuner
         if tuner.trials:
             self.tell(f"Going on after {len(tuner.trials)} training jobs of {self._total}")
@@ -256,7 +256,7 @@ class _Teller:
             self.tell(f"[{trial.number + 1}/{self._total}] begins: {trial.tuned}")
 
     def tell(self, line: str) -> None:
-        """A line, unless only warnings and errors are wanted."""
+        """Show a line, unless only warnings and errors are wanted."""
         if not self._quiet:
             click.echo(line)
 
@@ -280,7 +280,7 @@ def _until_the_end(tuner: Tuner, told: _Teller) -> int:
 
 
 def _finish(request: Request, tuner: Tuner, told: _Teller, code: int) -> int:
-    """The last lines: the table and the picture, the best model, what to do next."""
+    """Print the last lines: where the table and the chart are, the best model, the next command."""
     output, best = request.output, tuner.best
     if best is None:
         failures = [trial for trial in tuner.trials if trial.reason]

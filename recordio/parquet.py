@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recordio.batches import Batch
+from recordio.column_order import ColumnOrder
 from recordio.content_type import ContentType
 from recordio.errors import DataError, ParseError
-from recordio.quoting import quoted
 from recordio.rows import RowFormat, checked, columns, label_columns
 
 _READ_VALUES = 1 << 23  # that Arrow is asked for at a time: each time costs it some microseconds a column
@@ -43,8 +43,7 @@ def read_parquet(
     name: str,
     rows: RowFormat,
     content_type: ContentType,
-    order: list[str] | None = None,
-    other: list[str] | None = None,
+    order: ColumnOrder | None = None,
 ) -> Generator[Batch, None, None]:
     """Read rows from a file, from bytes, or from a FIFO in which one or more files follow each other.
 
@@ -55,21 +54,17 @@ def read_parquet(
     name
         what error messages call it.
     order
-        the names of the columns of the files before, in whose order these are read; the first file's are put in where
-        there are none.
-    other
-        likewise of another channel, whose order the first file has if its columns have the same names.
+        in which all files of the channel are read; the first file settles it. None where there are no other files.
 
     Raises
     ------
     ParseError, WidthError, ValueRangeError
         each names the file, and the column or row.
     """
-    labels, order = label_columns(content_type, rows), [] if order is None else order
-    other = [] if other is None else other
+    labels, order = label_columns(content_type, rows), order or ColumnOrder()
     with contextlib.closing(_parts(stream, name)) as parts:
         for part_name, part in parts:
-            yield from _read(part, part_name, rows, labels, order, other)
+            yield from _read(part, part_name, rows, labels, order)
 
 
 def column_names(stream: BinaryIO, name: str) -> list[str]:
@@ -113,12 +108,10 @@ def _files(whole: mmap.mmap) -> Iterator[tuple[int, int]]:
     yield start, len(whole)
 
 
-def _read(
-    file: Any, name: str, rows: RowFormat, labels: int | None, order: list[str], other: list[str]
-) -> Iterator[Batch]:
+def _read(file: Any, name: str, rows: RowFormat, labels: int | None, order: ColumnOrder) -> Iterator[Batch]:
     with _as_parse_error(name):
         parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
-        names = in_order(_column_names(parquet.schema_arrow, name), order, other, name)
+        names = order.of_file(_column_names(parquet.schema_arrow, name), name)
     layout = columns(len(names), labels, rows, name)
     first_row = 0
     # Part by part even where a row group is small: read at once, it takes what its columns claim to have.
@@ -172,25 +165,6 @@ def _column_names(schema: pa.Schema, name: str) -> list[str]:
     if len({field.name for field in chosen}) != len(chosen):
         raise ParseError(f"{name}: two columns have the same name")
     return [field.name for field in chosen]
-
-
-def in_order(names: list[str], order: list[str], other: list[str], name: str) -> list[str]:
-    """The names in the order of the first file, which ``order`` has or gets: names say what is the same, not places.
-
-    The first file has the order of another channel's, which ``other`` has or gets, if it has the same names.
-
-    Raises
-    ------
-    ParseError
-        they are others.
-    """
-    if not order:
-        order.extend(other if set(other) == set(names) else names)
-    other.extend([] if other else order)
-    for missing, text in ((set(order) - set(names), "lacks"), (set(names) - set(order), "has besides")):
-        if missing:
-            raise ParseError(f"{name}: {text} the column {quoted(min(missing))}, unlike the first file")
-    return order
 
 
 def without_index(schema: pa.Schema) -> list[pa.Field]:

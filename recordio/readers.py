@@ -13,6 +13,7 @@ from typing import BinaryIO, TypeVar
 import scipy.sparse as sp
 
 from recordio.batches import Batch, concatenate, cut, in_multiples, widened
+from recordio.column_order import ColumnOrder
 from recordio.content_type import CSV, JSON, JSON_LINES, LIBSVM, PARQUET, RECORDIO, ContentType
 from recordio.csv_rows import decode_csv, read_csv
 from recordio.errors import ContentTypeError, EmptyDataError, ParseError, WidthError
@@ -47,12 +48,11 @@ def _read_parquet(
     name: str,
     rows: RowFormat,
     content_type: ContentType,
-    order: list[str] | None = None,
-    other: list[str] | None = None,
+    order: ColumnOrder | None = None,
 ) -> Generator[Batch, None, None]:
     from recordio.parquet import read_parquet  # likewise Arrow, which most images do without
 
-    yield from read_parquet(stream, name, rows, content_type, order, other)
+    yield from read_parquet(stream, name, rows, content_type, order)
 
 
 def _decode_parquet(body: bytes, rows: RowFormat, content_type: ContentType) -> Iterator[Batch]:
@@ -129,11 +129,8 @@ class ChannelStream:
         the rows that are taken; the others are read and dropped.
     may_be_empty
         other readers have the rest of the channel, so that having no rows is no error.
-    columns
-        of the job's channels together: names of Parquet's columns in the order of the channel that is read first, which
-        puts them in; those of the same names are read in that order.
     order
-        likewise of this channel alone, for all of its epochs.
+        of Parquet's columns, in all files and epochs; None for that of the channel's first file.
 
     Raises
     ------
@@ -149,11 +146,9 @@ class ChannelStream:
         *,
         share: Share = ALL,
         may_be_empty: bool = False,
-        columns: list[str] | None = None,
-        order: list[str] | None = None,
+        order: ColumnOrder | None = None,
     ) -> None:
-        self._columns: list[str] = [] if columns is None else columns
-        self._order: list[str] = [] if order is None else order
+        self._order = order or ColumnOrder()
         self._reader = _find(_READERS, content_type)
         if content_type.media_type in (CSV, PARQUET):
             label_columns(content_type, rows)
@@ -206,9 +201,8 @@ class ChannelStream:
         self._kept, self._kept_size = keeper.kept, size
 
     def _epoch(self, left: Stopped) -> Generator[Batch, None, None]:
-        # Parquet's columns have names, by which those of all files are put in one order.
         is_parquet = self._content_type.media_type == PARQUET
-        read = partial(_read_parquet, order=self._order, other=self._columns) if is_parquet else self._reader
+        read = partial(_read_parquet, order=self._order) if is_parquet else self._reader
         alike = _Alike(widening=self._content_type.media_type == LIBSVM and self._rows.feature_dim is None)
         with _streams(self._source, left, may_be_empty=self._may_be_empty) as streams:
             for name, stream in streams:

@@ -131,6 +131,13 @@ def test_each_algorithm_is_explained(folder):
     assert "## References" in text, "name the papers, or the program that it follows"
 
 
+@pytest.mark.parametrize("folder", sorted(ALGORITHM_FOLDERS))
+def test_the_files_that_a_page_names_are_there(folder):
+    named = re.findall(r"`(\w+\.py)`", (ROOT / "algorithms" / folder / "README.md").read_text())
+    there = {file.name for file in (ROOT / "algorithms" / folder).glob("*.py")}
+    assert set(named) <= there
+
+
 def test_each_folder_of_algorithms_is_in_the_registry_or_shared():
     folders = {file.parent.name for file in (ROOT / "algorithms").glob("*/__init__.py")}
     assert folders == ALGORITHM_FOLDERS | SHARED

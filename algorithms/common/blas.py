@@ -1,8 +1,8 @@
-"""Threads of BLAS, which share every product among them and wait for each other at its end, spinning; and products of
-rows with themselves.
+"""Control of BLAS' threads, and products of rows with themselves.
 
-Of products of microseconds the waiting is most. Where other processes want the processors too, a thread waits for one
-that has lost its own: such products then take a hundred times as long.
+BLAS divides every product among its threads, which wait for each other at its end in a busy loop. For products of
+microseconds that is most of the time. If other processes use the processors, too, a thread may wait for one that has
+lost its processor: then such products take a hundred times as long.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ SMALL_PRODUCT = 1e8
 
 
 def threads_for(operations: float, small: float = SMALL_PRODUCT) -> AbstractContextManager[object]:
-    """Limits BLAS to one thread, in all of this process, where its products are of fewer operations than ``small``."""
+    """Limits BLAS to one thread, in all of this process, if its products have fewer operations than ``small``."""
     return _ONE_THREAD if operations < small else nullcontext()
 
 
 def squared(rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Products (n, n) of rows (n, d) with each other, ``rows @ rows.T``: for half the work, as NumPy sees that both are
-    the same and calls BLAS' SYRK.
+    """Products (n, n) of rows (n, d) with each other, ``rows @ rows.T``, for half the work: NumPy sees that both
+    operands are the same, and calls BLAS' SYRK.
 
-    Where that is wrong, all the work is done: OpenBLAS 0.3.31, which wheels of NumPy 2.4 have, adds up float32 into
-    memory that it should not read, on ARM processors with SME (see its issue 5873 and pull request 5889), so that there
-    may be NaN.
+    If SYRK is wrong, an ordinary product is computed: on ARM processors with SME, OpenBLAS 0.3.31, which is in the
+    wheels of NumPy 2.4, adds float32 products to memory that it should not read, so that there may be NaN (its issue
+    5873 and pull request 5889).
     """
     transposed = rows.T
     if rows.dtype == np.float32 and not _syrk_is_right():
-        rows = rows.copy(order="K")  # other rows, to NumPy
+        rows = rows.copy(order="K")  # another array, so that NumPy does not call SYRK
     return np.matmul(rows, transposed, out=out)
 
 
 @cache
 def _syrk_is_right() -> bool:
-    """Tried with few rows of many columns, and many rows of few, into NaN that nobody should read."""
+    """Try it with many rows of few columns and the other way round, with a result that has NaN before."""
     made = np.random.default_rng(0).standard_normal((33, 65)).astype(np.float32)
     for rows in (made, made.T):
         found = np.full((len(rows), len(rows)), np.nan, np.float32)
@@ -52,7 +52,7 @@ def _syrk_is_right() -> bool:
 
 
 class _OneThread:
-    """As long as any thread of Python is within; then BLAS has as many as before, whoever came and left first."""
+    """Limits BLAS to one thread while any thread of Python is within; the last one to leave restores the number."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -77,5 +77,5 @@ _ONE_THREAD = _OneThread()
 
 @cache
 def _libraries() -> ThreadpoolController:
-    """The libraries of this process, which take longer to find than a small model does to train."""
+    """The BLAS libraries of this process, cached as finding them takes longer than training a small model."""
     return ThreadpoolController()

@@ -1,8 +1,9 @@
-"""Copies of rows: which rows are to be held out together, so that models are judged by rows that they do not know.
+"""Which rows are copies of each other, and must be held out together: models are to be judged by rows that they have
+not seen.
 
-A minority that was oversampled, or a table that was repeated, has each row in every fold: the model that knows them by
-heart then wins. Rows of few categories are equal by chance instead, and those of one category with other labels are
-what tells its share of labels: there each row stands for itself.
+If a minority was oversampled, or a table repeated, every fold has copies of its rows, and a model that has memorised
+them wins. Rows of few categories, however, are equal by chance, and their different labels tell the probabilities of
+labels: there each row counts by itself.
 """
 
 from __future__ import annotations
@@ -18,22 +19,24 @@ from algorithms.interface import Hosts
 from recordio.batches import Batch, Features, concatenate
 
 CELLS = 1 << 22
-"""Values whose bits are summed at once."""
+"""Most values whose bits are summed at once."""
 SURE = np.log(1000)
-"""Numbers of copies that have a common divisor are taken for a repetition where chance gives one in a thousand sets."""
+"""A common divisor of the numbers of copies is taken for a repetition of the table if its log odds against chance are
+at least these."""
 DISPUTED = 0.1
-"""From this share of the rows with copies on that are there with another label, too, copies are of few categories."""
+"""If at least this share of the rows with copies also have another label, rows are taken to be of few categories."""
 LIKELY = 0.05
-"""And where so many of the copies as this are to be expected by how often columns agree; they do more often than that
-where they depend on each other."""
+"""So they are if this share of the copies is expected from how often columns agree; columns that depend on each other
+agree more often than that."""
 MOST_OF_ALL, MOST_OF_MEAN = 0.2, 10
-"""A distinct row that is a larger share of its class, or there more often than so many times the mean number of copies,
-stands for itself each time: a category or an empty row, not what was drawn anew. Held out together, such copies would
-leave models that know nothing of their class. Of a class of a few distinct rows, each is a larger share than that by
-itself: there it is one that has ``MOST_OF_FEW`` times its equal share."""
+"""A distinct row with a larger share of its class, or more copies than so many times the mean, counts by itself each
+time: it is a category or an empty row, not an oversampled one. If such copies were held out together, models would not
+know their class. In a class of few distinct rows, where every share is larger, it is one with ``MOST_OF_FEW`` times the
+share of equally frequent rows."""
 MOST_OF_FEW = 2
 COMPARED, NEIGHBOURS = 256, 4
-"""Distinct rows that are compared to find how often columns agree, each with so many others."""
+"""Most distinct rows that are compared to find how often columns agree, and the number of others that each is compared
+with."""
 
 
 def row_keys(features: Features, seed: int) -> np.ndarray:
@@ -66,8 +69,8 @@ Chance = Callable[[float | None], float]
 
 
 def units(labels: np.ndarray, keys: np.ndarray, chance: Chance, *, classes: bool) -> np.ndarray:
-    """The number of what each row belongs to, (n,) int64: rows with one number are copies, to be held out together.
-    Numbers are in the order of labels and then keys.
+    """The number of the group that each row belongs to, (n,) int64: rows of one group are copies, to be held out
+    together. Groups are numbered in the order of labels and then keys.
 
     Args:
         labels, keys: (n,) of all rows. keys: ``row_keys``.
@@ -101,7 +104,7 @@ def units(labels: np.ndarray, keys: np.ndarray, chance: Chance, *, classes: bool
 
 
 def _sizes(counts: np.ndarray, disputed: np.ndarray, chance: Callable[[], float]) -> np.ndarray | int:
-    """How many of the ``counts`` (g,) copies of each distinct row are one, some of which are ``disputed``."""
+    """How many of the copies of each distinct row, ``counts`` (g,), form one group; some rows are ``disputed``."""
     if counts.max() == 1 or (common := _common(counts)).all():
         return 1
     if (times := _times(counts)) > 1:
@@ -122,7 +125,7 @@ def _times(counts: np.ndarray) -> int:
 
 
 def _common(counts: np.ndarray) -> np.ndarray:
-    """Which distinct rows stand for themselves each time, by their ``counts`` (g,): see ``MOST_OF_ALL``."""
+    """Which distinct rows count by themselves each time, by their ``counts`` (g,): see ``MOST_OF_ALL``."""
     share = max(MOST_OF_ALL, MOST_OF_FEW / len(counts)) if len(counts) > 1 else MOST_OF_ALL
     return np.asarray(counts > min(share * counts.sum(), MOST_OF_MEAN * counts.mean()))
 

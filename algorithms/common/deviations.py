@@ -6,19 +6,22 @@ import numpy as np
 from scipy.special import polygamma
 
 MANY_COLUMNS = 10
-"""By three rows, as many tell what they scatter of themselves; of fewer, one whose rows nearly agree decides it."""
+"""Fewest columns whose scatter three rows can tell; with fewer columns, a single one with nearly equal rows decides
+it."""
 FEW_ROWS = 100
 """With fewer rows, deviations of columns are estimates that scatter, and are drawn together."""
 
 
 def drawn_together(deviation: np.ndarray, rows: int) -> np.ndarray:
-    """Deviations (d,) of few rows, drawn towards their geometric mean by as much as chance alone scatters them.
+    """Standard deviations (d,) of few rows, shrunk towards their geometric mean by as much as chance alone scatters
+    them.
 
-    The logarithm of a deviation of n normal values has a variance of trigamma((n - 1) / 2) / 4. What the logarithms
-    scatter beyond that is the columns' own, and that share of their distance is kept (Efron and Morris, "Data Analysis
-    Using Stein's Estimator", Journal of the American Statistical Association 70, 1975). Of two rows that nearly agree
-    in a column, the next one would be a hundred deviations away. Two rows, or three of few columns, tell no column's
-    own from chance: theirs may be a thousand times too small.
+    The logarithm of the deviation of n normal values has a variance of trigamma((n - 1) / 2) / 4. The variance of the
+    logarithms beyond that is true variation between columns, and that share of their distance from the mean is kept
+    (Efron and Morris, "Data Analysis Using Stein's Estimator", Journal of the American Statistical Association 70,
+    1975). Otherwise, if two rows nearly agree in a column, the next row would be a hundred deviations away. Two rows,
+    or three rows of few columns, cannot tell true variation from chance, and a deviation may be a thousand times too
+    small.
     """
     if len(deviation) < 2:
         return deviation

@@ -1,4 +1,4 @@
-"""JSON inside model artifacts, which come from outside: whatever is wrong with it is a ModelError. And models as JSON,
+"""JSON inside model artifacts, in which any fault is a ModelError as they may come from anywhere; and models as JSON
 for other programs."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from algorithms.interface import Model
 
 
 def read_json(content: str | bytes, name: str) -> Any:
-    """The value of a JSON text, as RFC 8259 defines it: NaN and Infinity, which Python takes besides, are refused.
+    """The value of a JSON text, as RFC 8259 defines it: NaN and Infinity, which Python also takes, are refused.
 
     Args:
         name: what errors call it, such as the file's name.
@@ -62,8 +62,8 @@ def _finite(text: str) -> float:
 
 
 def arrays_as_json(model: Model) -> dict[str, Any]:
-    """What a model of a few arrays holds, by the names of its own attributes, with lists for arrays: the fields of a
-    dataclass, or the public attributes, without those that are None."""
+    """The fields of a dataclass, or the public attributes of another model, by name, with lists for arrays; those that
+    are None are left out."""
     if dataclasses.is_dataclass(model):
         held = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     else:

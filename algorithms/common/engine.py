@@ -34,13 +34,13 @@ def quality(
     maximize: bool | None = None,
     objective: bool = False,
 ) -> Metric:
-    """A metric that the ``#quality_metric`` lines of most closed algorithms tell, by its name, as in ``test:msd``.
+    """A metric in the ``#quality_metric`` lines of most closed algorithms, by its name, as in ``test:msd``.
 
     Args:
-        score: the line calls it ``<score>`` and not ``<loss>``; it is to be maximized, unless ``maximize`` says else.
-        logged: a pattern of what the line calls it; what follows the data set in the name, where it is None.
-        each_epoch: of the lines of epochs, not of those of the final model.
-        objective: it may be the objective of a tuning job.
+        score: the line has ``<score>`` and not ``<loss>``; the metric is to be maximized, unless ``maximize`` is
+        stated. logged: a pattern for the metric's name in the line; by default the part of ``name`` after the data set.
+        each_epoch: the line is that of an epoch, not of the final model. objective: it may be the objective of a tuning
+        job.
 
     >>> quality("test:msd").regex
     '#quality_metric: host=\\\\S+, test msd <loss>=(\\\\S+)'
@@ -56,7 +56,7 @@ def quality(
 
 
 def engine(name: str, default: str) -> Any:
-    """A hyperparameter that set up MXNet in the closed containers: any value is taken, and has no effect."""
+    """A hyperparameter of MXNet in the closed containers: any value is accepted, and has no effect."""
     return text(
         name=name,
         default=default,

@@ -1,4 +1,4 @@
-"""The steps of a network that several hosts train: each finds the gradients of its own rows, and all follow their sum.
+"""Training of a network on several hosts: each computes the gradients of its own rows, and all apply their sum.
 
 Importing this module imports Keras, which takes seconds; only training does.
 """
@@ -20,7 +20,7 @@ from algorithms.interface import Hosts
 
 
 class Vector:
-    """Arrays of fixed shapes, one after the other in one vector of float32: one copy and one sum serve for all. Each
+    """The layout of arrays of fixed shapes in one vector of float32, so that they are copied and summed together. Each
     begins at a multiple of ``ALIGNED``, so that TensorFlow splits the vector without a copy.
 
     Attributes:
@@ -56,7 +56,8 @@ class Vector:
 
 
 class Kept(keras.optimizers.Optimizer):
-    """An optimizer that keeps the gradients of a step and changes nothing, so that compiled code ends with them.
+    """An optimizer that only keeps the gradients of a step and changes no weight, so that a compiled step ends with
+    them.
 
     Attributes:
         gradients: all of them, as ``Vector`` has them.
@@ -77,10 +78,10 @@ class Kept(keras.optimizers.Optimizer):
 
 
 class Together:
-    """The steps of a model, compiled with a ``Kept`` optimizer, by the gradients of all hosts.
+    """Takes the steps of a model, compiled with a ``Kept`` optimizer, by the gradients of all hosts.
 
-    Batch norms see the batch of their own host; what they keep of it is averaged over the hosts in each step, so that
-    all hosts have the same network between steps.
+    Batch norms use the batch of their own host; their running statistics are averaged over the hosts in each step, so
+    that all hosts have the same network between steps.
 
     Args:
         optimizer: that of the job, built for the model's trainable variables.
@@ -100,10 +101,11 @@ class Together:
         self._parts = [*gradients.parts(self._gradients), *averages.parts(self._averages)]
 
     def step(self, rows: float, stopped: Callable[[], bool] = lambda: False) -> tuple[int, bool]:
-        """Follow the gradients that the model has found for ``rows`` rows of this host; none where there are no rows.
+        """Apply the gradients of all hosts; this one's are those that the model has computed for its ``rows`` rows, if
+        any.
 
-        Returns the rows of all hosts, and whether one of them was ``stopped``. Without rows nothing has changed,
-        and the epoch has ended: each host calls this until then.
+        Returns the number of rows of all hosts, and whether one of them was ``stopped``. If there are no rows, nothing
+        has changed and the epoch is over: each host must call this until then.
         """
         self._give(rows)
         self._own[-2:] = rows, stopped()
@@ -115,7 +117,7 @@ class Together:
         return int(every), bool(stops)
 
     def _give(self, rows: float) -> None:
-        """What this host adds to the sum: gradients, and what batch norms have seen, by its rows."""
+        """Write what this host adds to the sum: gradients and statistics of batch norms, weighted by its rows."""
         if not rows:
             self._own[:] = 0
             return
@@ -124,7 +126,7 @@ class Together:
             np.multiply(seen(variable), np.float32(rows), out=part)
 
     def align(self) -> None:
-        """The leader's weights on all hosts, whose processors may round otherwise."""
+        """Give all hosts the leader's weights, as their processors may round differently."""
         variables = [*self._trained, *self._seen]
         for variable, part in zip(variables, self._parts, strict=True):
             part[...] = seen(variable) if self._hosts.rank == 0 else 0
@@ -134,8 +136,8 @@ class Together:
 
 
 def compiled(model: Any, optimizer: Any, hosts: Hosts, **options: Any) -> Together | None:
-    """Compile a model, whose loss is a mean over rows, with ``options`` of Keras: where there are other hosts, for
-    steps that all make together, from the leader's weights on; None where there are none."""
+    """Compile a model, whose loss is a mean over rows, with ``options`` of Keras. With other hosts it is given their
+    leader's weights, and what takes its steps together with them is returned; None without."""
     optimizer.build(model.trainable_variables)
     if hosts.size == 1:
         model.compile(optimizer, **options)
@@ -151,7 +153,8 @@ def compiled(model: Any, optimizer: Any, hosts: Hosts, **options: Any) -> Togeth
 def _follow(
     optimizer: Any, of_trained: Vector, of_seen: Vector, trained: list[Any], seen: list[Any], gradients: Any, means: Any
 ) -> None:
-    """Step by the gradients, and take the means of what batch norms have seen."""
+    """Apply the gradients to the ``trained`` variables, and the ``means`` to the statistics of batch norms,
+    ``seen``."""
     optimizer.apply(of_trained.split(gradients), trained)
     for variable, mean in zip(seen, of_seen.split(means), strict=True):
         variable.assign(mean)

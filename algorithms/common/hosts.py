@@ -1,4 +1,4 @@
-"""The hosts that train together, for a job that has no others, and what algorithms share in using them."""
+"""The hosts of a job: the one of a job on a single host, and functions that algorithms share in using several."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recordio.batches import Batch, Features, concatenate
 
 
 class OneHost:
-    """Implements ``algorithms.interface.Hosts`` where there are no others."""
+    """Implements ``algorithms.interface.Hosts`` for a job on one host."""
 
     rank = 0
     size = 1
@@ -39,12 +39,12 @@ def any_host(hosts: Hosts, flag: bool) -> bool:
 
 
 def from_leader(hosts: Hosts, make: Callable[[], Any]) -> Any:
-    """On all hosts what ``make`` gives on the leader, for which they wait; see ``Hosts.gather`` for what it may be."""
+    """What ``make`` gives on the leader, on all hosts, which wait for it; ``Hosts.gather`` says what it may be."""
     return hosts.gather(make() if hosts.rank == 0 else None)[0]
 
 
 def of_leader(hosts: Hosts, array: np.ndarray) -> np.ndarray:
-    """On all hosts the array of the leader, whose shape and dtype all know."""
+    """The leader's array, on all hosts; theirs must have its shape and dtype."""
     return hosts.sum(array if hosts.rank == 0 else np.zeros_like(array))[0]
 
 
@@ -54,21 +54,21 @@ def total(hosts: Hosts, count: int) -> int:
 
 
 def dealt(parts: list[Features]) -> Features:
-    """The rows of all hosts as a channel has them that was dealt out to them row by row: (n, d) of each to (N, d)."""
+    """The rows of all hosts, (n, d) each, in the order of a channel that was dealt out to them row by row: (N, d)."""
     together = concatenate([Batch(part) for part in parts]).features
     return together[_dealt([np.arange(part.shape[0]) for part in parts])] if len(parts) > 1 else together
 
 
 def in_order(hosts: Hosts, places: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
-    """Values of the rows of all hosts, (n, ...) of each to (N, ...), in the order of a channel that was dealt out to
-    them row by row: by ``places`` (n,), the rows' numbers on their host, and then by host."""
+    """Values of the rows of all hosts, (n, ...) each, in the order of a channel that was dealt out to them row by row:
+    (N, ...), sorted by ``places`` (n,), the rows' numbers on their host, and then by host."""
     parts = hosts.gather([places, *arrays])
     order = _dealt([part[0] for part in parts])
     return [np.concatenate(of_hosts)[order] for of_hosts in list(zip(*parts, strict=True))[1:]]
 
 
 def first_of_all(hosts: Hosts, rows: int, limit: int) -> int:
-    """How many of this host's rows are among the first ``limit`` of all hosts' in that order."""
+    """How many of this host's rows are among the first ``limit`` of all hosts' in the order of ``in_order``."""
     counts = [min(count, limit) for count in hosts.gather(rows)]
     order = _dealt([np.arange(count) for count in counts])[:limit]
     start = sum(counts[: hosts.rank])
@@ -76,13 +76,13 @@ def first_of_all(hosts: Hosts, rows: int, limit: int) -> int:
 
 
 def _dealt(places: list[np.ndarray]) -> np.ndarray:
-    """The order of rows that are joined host by host, by the numbers that they have on their hosts."""
+    """The indices that sort rows, joined host by host, by their numbers on their hosts, and then by host."""
     owners = np.repeat(np.arange(len(places)), [len(place) for place in places])
     return np.lexsort((owners, np.concatenate(places)))
 
 
 def packed(features: Features) -> Any:
-    """Rows (n, d) as what ``Hosts.gather`` takes."""
+    """Rows (n, d) in a form that ``Hosts.gather`` takes."""
     if isinstance(features, np.ndarray):
         return features
     return [features.data, features.indices, features.indptr, list(features.shape)]

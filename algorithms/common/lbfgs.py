@@ -5,8 +5,8 @@ until the weak Wolfe conditions hold (Lewis and Overton, "Nonsmooth optimization
 Programming 141, 2013). Each problem is a generator that asks for its value at one point after the other, so that one
 matrix product can answer all of them at once.
 
-Of several hosts the leader searches, and the others evaluate where it asks: the same numbers may round otherwise on
-another processor, and two searches that part would wait for each other.
+Of several hosts the leader searches, and the others evaluate where it asks: on another processor the same numbers may
+round differently, and two searches that diverge would wait for each other.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from algorithms.common.hosts import ONE_HOST
 from algorithms.interface import Hosts
 
 HISTORY = 8
-"""Pairs of steps and changes of the gradient that are remembered."""
+"""Most pairs of steps and changes of the gradient that are remembered."""
 DESCENT, CURVATURE = 1e-4, 0.9
 """Constants of the Wolfe conditions."""
 LINE_STEPS = 20
 NOISE = 1e-6
-"""Relative error of a value that is a mean of float32 losses; smaller rises are none."""
+"""Relative error of a value that is a mean of float32 losses; smaller increases are ignored."""
 
 Value = tuple[float, np.ndarray]
 Evaluate = Callable[[list[int], list[np.ndarray]], Sequence[Value]]
@@ -58,22 +58,10 @@ def minimise(
         slope = float(direction @ steepest)
         if not slope < 0 or -slope <= min(NOISE, tolerance) * abs(value):
             break
-        size, low, high = 1.0, 0.0, np.inf
-        for _ in range(LINE_STEPS):
-            there = point + point.dtype.type(size) * direction
-            if l1 is not None:
-                there[(l1 > 0) & (there * np.where(point == 0, direction, point) < 0)] = 0
-            new_value, new_gradient = yield there
-            new_value += _size(there, l1)
-            if not new_value <= value + DESCENT * size * slope + NOISE * abs(value):
-                high = size
-            elif l1 is None and float(direction @ new_gradient) < CURVATURE * slope:
-                low = size
-            else:
-                break
-            size = (low + high) / 2 if np.isfinite(high) else 2 * low
-        else:
+        found = yield from _line_search(point, value, direction, slope, l1)
+        if found is None:
             break
+        there, new_value, new_gradient = found
         move, change = there - point, new_gradient - gradient
         curvature = float(move @ change)
         if curvature > 0:
@@ -87,12 +75,40 @@ def minimise(
     return point
 
 
+def _line_search(
+    point: np.ndarray, value: float, direction: np.ndarray, slope: float, l1: np.ndarray | None
+) -> Generator[np.ndarray, Value, tuple[np.ndarray, float, np.ndarray] | None]:
+    """A point along ``direction`` that meets the weak Wolfe conditions, with its value and gradient; None if there is
+    none within ``LINE_STEPS``. With ``l1`` sufficient decrease is enough.
+
+    Args:
+        value: at ``point``, with the penalty.
+        slope: derivative of the value along ``direction``, below 0.
+    """
+    size, low, high = 1.0, 0.0, np.inf
+    for _ in range(LINE_STEPS):
+        there = point + point.dtype.type(size) * direction
+        if l1 is not None:
+            there[(l1 > 0) & (there * np.where(point == 0, direction, point) < 0)] = 0
+        new_value, new_gradient = yield there
+        new_value += _size(there, l1)
+        if not new_value <= value + DESCENT * size * slope + NOISE * abs(value):
+            high = size
+        elif l1 is None and float(direction @ new_gradient) < CURVATURE * slope:
+            low = size
+        else:
+            return there, new_value, new_gradient
+        size = (low + high) / 2 if np.isfinite(high) else 2 * low
+    return None
+
+
 def _size(point: np.ndarray, l1: np.ndarray | None) -> float:
+    """The L1 penalty at a point."""
     return 0.0 if l1 is None else float(np.vdot(l1, np.abs(point)))
 
 
 def _with_kinks(point: np.ndarray, gradient: np.ndarray, l1: np.ndarray) -> np.ndarray:
-    """The gradient with the penalty's: at 0 the smallest one of both sides."""
+    """The gradient with that of the penalty; at 0, where it has a kink, the subgradient of the smallest size."""
     away = gradient - np.clip(gradient, -l1, l1)
     return np.where(point == 0, away, gradient + np.sign(point) * l1)
 
@@ -154,7 +170,7 @@ def minimise_all(
 
 
 def _announce(hosts: Hosts, problems: int, numbers: list[int], points: list[np.ndarray]) -> None:
-    """Tell the other hosts the points of the problems of these ``numbers``, or of all where the search is over."""
+    """Send the other hosts the points of the problems of these ``numbers``; if it is empty, of all, as the end."""
     if hosts.size > 1:
         message = np.zeros((problems, 1 + len(points[0])), points[0].dtype)
         message[numbers, 0] = 1
@@ -163,7 +179,7 @@ def _announce(hosts: Hosts, problems: int, numbers: list[int], points: list[np.n
 
 
 def _followed(evaluate: Evaluate, starts: list[np.ndarray], hosts: Hosts) -> list[np.ndarray]:
-    """What ``minimise_all`` gives on the leader."""
+    """``minimise_all`` on a host that is not the leader: evaluate where it asks; its result."""
     nothing = np.zeros((len(starts), 1 + len(starts[0])), starts[0].dtype)
     while True:
         (message,) = hosts.sum(nothing)

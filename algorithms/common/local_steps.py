@@ -1,19 +1,19 @@
-"""Steps that hosts take by themselves, and the mean of what they have learned after several: for models of which a sum
-in each step would cost more than the step.
+"""Local steps of several hosts, whose parameters are averaged now and then: for models for which a sum of gradients in
+each step would cost more than the step.
 
-A job starts with steps that all hosts take together, by the sum of their gradients, and only goes on by itself after
-``TOGETHER`` of them, when the model moves less (Lin et al., "Don't Use Large Mini-Batches, Use Local SGD", ICLR 2020,
-section 4: post-local SGD). Hosts keep their own moments, and have the same parameters after each exchange.
+A job starts with steps that all hosts take together, by the sum of their gradients. After ``TOGETHER`` of them, when
+the model changes less, hosts take steps by themselves (Lin et al., "Don't Use Large Mini-Batches, Use Local SGD", ICLR
+2020, section 4: post-local SGD). Each host has its own moments; after an exchange all have the same parameters.
 
-Of sparse rows only what was touched is exchanged, and that when a host has touched it so often that others miss it.
+Of sparse rows only parameters that were touched are exchanged, and only once a host has touched them often enough.
 Where hosts have taken s_1, ..., s_n steps on a column, of up to H since its last exchange, they would together have
 taken about u = H (1 - prod(1 - s_i / H)) steps on it: as many as one of them where it is in all batches, and as many
 as all of them where it is rare. An optimizer whose steps do not grow with the gradient, as Adam's, moves it by u /
 (s_1 + ... + s_n) times the sum of what they have moved it; one whose steps do, as SGD's, by the sum weighted by their
 shares of the rows, as the mean gradient over all rows would.
 
-How many steps that are is decided by sizes alone, which all hosts know: so a job that goes on after an interruption
-takes the same.
+The numbers of steps follow from sizes alone, which all hosts know. So a job that goes on after an interruption takes
+the same steps.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ except ImportError:  # built without a compiler: numpy does the same, slower
     _keeping = None
 
 TOGETHER, SOON = 256, 32
-"""Steps before the first of a host's own: small jobs have no others, for they are over in seconds. They are ``SOON``
-over where to write what others have touched takes longer than the step."""
+"""Steps that hosts take together before the first local one; small jobs, which take seconds, have no local ones. They
+end after ``SOON`` steps if writing what other hosts have touched takes longer than a step."""
 FIRST, MOST = 16, 512
-"""Steps between exchanges: at first, and at most, where doubling them has not made exchanges cheap enough."""
+"""Steps between exchanges: at first, and at most; they are doubled until exchanges are cheap enough."""
 SHARE = 0.1
-"""An exchange may take so much of the time of the steps before it."""
+"""The share of the time of the steps before it that an exchange may take."""
 PROGRESS = 16
-"""A longer period is due when the job has taken so many times its steps: what hosts learn apart stays a small part of
-what they know. Short jobs that came to 512 steps between exchanges had exchanged once, at their end."""
+"""A period between exchanges is used once the job has taken so many times its steps, so that what hosts learn apart is
+a small part of what they know. Without it, short jobs came to 512 steps between exchanges and exchanged once, at their
+end."""
 _HOP, _RATE = 1e-4, 5e8
 """Seconds for a message to arrive, and bytes a second that a host sends and takes in, as measured between two network
 namespaces; see the page on hosts."""
@@ -50,13 +51,13 @@ wait for more steps, up to ``LATEST``, until it may have moved as far as ``_FAR`
 them less, for what they move a rare row by adds up."""
 _FAR = 0.08
 CACHE = 1 << 24
-"""Bytes of arrays that a processor's caches hold for the most part."""
+"""Bytes of arrays that mostly fit into a processor's caches."""
 MOST_EXCHANGES = 4096
-"""From one of everything to the next: so many are remembered."""
+"""Most exchanges from one of all parameters to the next, as many are remembered."""
 _SCAN = 16
-"""From this share of an array on, it is read whole rather than what is in it sorted."""
+"""If more than one in so many entries of an array is wanted, all of it is scanned, instead of sorting these."""
 _ALWAYS = np.float32(1 - 2**-24)
-"""The most of a share of steps of which the rest has a logarithm."""
+"""Largest share of steps, so that the logarithm of the rest is finite."""
 _BLOCK = 1 << 14
 """Columns that are exchanged at once, while they are in the processor's cache."""
 _TOUCH = 1e-7
@@ -64,12 +65,12 @@ _TOUCH = 1e-7
 
 
 def sum_seconds(hosts: int, size: int) -> float:
-    """What a sum of so many bytes takes: of n hosts each sends a part to its neighbour 2 (n - 1) times."""
+    """Seconds for a sum of ``size`` bytes: each of n hosts sends a part to its neighbour 2 (n - 1) times."""
     return 2 * (hosts - 1) * (_HOP + size / hosts / _RATE)
 
 
 def exchange_seconds(hosts: int, rows: int, width: int) -> float:
-    """What an exchange takes where each host has touched so many rows of ``width`` parameters."""
+    """Seconds for an exchange if each host has touched ``rows`` rows of ``width`` parameters."""
     numbers, parameters = 6 * rows * hosts, 4 * rows * hosts * width
     sums = sum_seconds(hosts, 8) + sum_seconds(hosts, numbers) + sum_seconds(hosts, parameters)
     return sums + _TOUCH * rows * (1 + hosts)
@@ -131,11 +132,11 @@ class Agreed:
 
 
 class LocalSteps:
-    """What this host has changed and others do not know of.
+    """Records which parameters this host has changed since the other hosts got them, and exchanges them.
 
-    Of ten million columns most occur once in thousands of rows: what a host has added to those waits until it has
-    stepped on them often enough (``due_after``), or until an exchange of everything is cheap beside the steps since the
-    last one, and before it the others hardly miss it.
+    Of ten million columns most occur once in thousands of rows. The changes to such a column are exchanged once the
+    host has taken enough steps on it (``due_after``), or once an exchange of everything is cheap compared with the
+    steps since the last one; before that the other hosts hardly need them.
 
     Args:
         parameters: float32 arrays of the same length d, which steps change in place.
@@ -179,8 +180,8 @@ class LocalSteps:
         return _keeping is not None and self._places.dtype == np.int32
 
     def _keep(self, columns: np.ndarray, least: int) -> None:
-        """Count a step on each of the columns, and keep the rows of those that it is the first one on; those on which
-        it is the one of number ``least`` are due."""
+        """Count a step on each of the columns. Keep the parameters of those with their first step; those with their
+        step number ``least`` are due."""
         counts = self._counts[columns]
         self._counts[columns] = counts + np.uint16(1)
         due = columns[counts == least - 1]
@@ -198,8 +199,8 @@ class LocalSteps:
         self._used = end
 
     def exchange(self, common: np.ndarray, *, stopped: bool, step: float | None = None) -> Agreed:
-        """Give rows that are due on a host the values on which all hosts agree, and the others too where that takes no
-        more than a ``SHARE`` of the steps since they were.
+        """Give rows of parameters that are due on a host the values on which all hosts agree; all rows, if that takes
+        at most a ``SHARE`` of the time of the steps since this was last done.
 
         Args:
             common: what this host has added to parameters that every step touches, of any shape.
@@ -232,8 +233,8 @@ class LocalSteps:
         return Agreed(sum(rows), most, sum(lengths) // hosts, any(stops), added)
 
     def _touched(self) -> np.ndarray:
-        """The columns on which this host has stepped since their last exchange, in ascending order, for large arrays
-        are read and written faster in it."""
+        """The columns on which this host has taken steps since their last exchange, in ascending order, in which large
+        arrays are read and written faster."""
         if _SCAN * self._used > len(self._known):
             return np.flatnonzero(self._counts != 0).astype(self._columns.dtype)
         kept = self._columns[: self._used]
@@ -300,7 +301,7 @@ class LocalSteps:
         return np.split(moved, np.cumsum(self._widths)[:-1], axis=1)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """What waits for later exchanges, right after one, for a checkpoint."""
+        """The changes that are not exchanged yet, right after an exchange, for a checkpoint."""
         kept = self._columns[: self._used]
         before = {f"before {place}": one[: self._used] for place, one in enumerate(self._before)}
         exchanged = np.flatnonzero(self._last).astype(self._columns.dtype)
@@ -326,7 +327,7 @@ class LocalSteps:
 
 
 def _packed(columns: np.ndarray, rows: int) -> np.ndarray:
-    """Of ``rows`` columns these, ascending, as they are, or as a bit for each of all, whichever is smaller."""
+    """Some of ``rows`` columns, ascending, as a list, or as a bit for each of all columns, whichever is smaller."""
     if columns.nbytes <= rows // 8:
         return columns
     found = np.zeros(rows, bool)

@@ -1,7 +1,7 @@
-"""Keras for the networks: imported where one is trained, and nowhere else; seeded.
+"""What the networks share in using Keras: import and seed, arrays of variables, divergence.
 
-The networks are written against Keras' public interface, so that they run on each of its backends. TensorFlow is what
-the images hold; Keras takes another where ``KERAS_BACKEND`` names it.
+Only training imports Keras. The networks use its public interface alone, so that they run on each of its backends. The
+images have TensorFlow; ``KERAS_BACKEND`` names another one.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from algorithms.errors import TrainingStopped
+from algorithms.checkpoints import OTHER_CODE
+from algorithms.errors import ModelError, TrainingDataError, TrainingStopped
 
 ALIGNED = 16
-"""Numbers of 4 bytes: where TensorFlow has its own arrays begin, and takes others without a copy."""
+"""In numbers of 4 bytes: TensorFlow's arrays begin at multiples of it, and it uses others that do without a copy."""
+
+_VARIABLE = "variable."
+"""How the names of a checkpoint's arrays begin that are the values of Keras variables."""
 
 
 def moments(optimizer: str, momentum: float | None = None) -> int:
@@ -40,11 +44,11 @@ def moments(optimizer: str, momentum: float | None = None) -> int:
 def load_keras(seed: int, *, one_thread: bool = False) -> ModuleType:
     """The package, its random numbers (Python's, NumPy's and the backend's) started from ``seed``.
 
-    With ``one_thread`` TensorFlow computes each operation in one thread from here on, in all of the process: threads
-    wait longer for each other than small operations take. It stays as it is where it has computed something before.
+    With ``one_thread`` TensorFlow computes each operation in one thread from here on, in all of the process, as for
+    small operations threads would wait for each other most of the time. It has no effect once TensorFlow has computed
+    anything.
 
-    Importing TensorFlow takes seconds and hundreds of megabytes, so nothing that serves or only reads may call this
-    without need.
+    Importing TensorFlow takes seconds and hundreds of megabytes, so only training may call this.
     """
     with _undisturbed(), _without_notices():
         import keras
@@ -60,8 +64,8 @@ def load_keras(seed: int, *, one_thread: bool = False) -> ModuleType:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals that come meanwhile are heard afterwards: an exception while a compiled module is imported comes out as
-    an ImportError, and leaves a module that cannot be imported again."""
+    """Delay signals until the end of the block: an exception of their handlers while a compiled module is imported
+    would become an ImportError, and leave a module that cannot be imported again."""
     if threading.current_thread() is not threading.main_thread():  # the only one that runs handlers
         yield
         return
@@ -79,10 +83,10 @@ def _undisturbed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_notices() -> Iterator[None]:
-    """What native code writes to standard error meanwhile is dropped, unless it fails; a stop is no failure.
+    """Drop what native code writes to standard error in the block, unless the block fails; a stop is no failure.
 
-    TensorFlow says there what processor it was built for, whatever its variables for the level of its log say: they
-    are heard only after its log has been set up. People take it for an error, and parsers stumble over it.
+    TensorFlow writes there what processor it was built for, whatever its variables for the log level are, as it reads
+    them too late. People take it for an error, and parsers stumble over it.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -120,8 +124,8 @@ def to_numpy(tensor: Any) -> Any:
 
 
 def seen(variable: Any) -> Any:
-    """The value of a Keras variable as an array to read before the variable changes: no copy of it, where the backend
-    is TensorFlow and it is not on a GPU."""
+    """The value of a Keras variable as an array, to be read before the variable changes: with TensorFlow on a CPU it is
+    no copy."""
     import keras
 
     if keras.config.backend() != "tensorflow":
@@ -130,9 +134,9 @@ def seen(variable: Any) -> Any:
 
 
 def lent(array: np.ndarray) -> Any:
-    """An array, ``aligned``, as a tensor to use before the array changes: no copy where the backend is TensorFlow.
+    """An ``aligned`` array as a tensor, to be used before the array changes: with TensorFlow it is no copy.
 
-    Nothing may keep the tensor, or a part of it; what is computed from it may be kept.
+    The tensor, and parts of it, must not be kept; what is computed from it may be.
     """
     import keras
 
@@ -148,3 +152,42 @@ def aligned(size: int) -> np.ndarray:
     whole = np.zeros(size + ALIGNED, np.float32)
     start = -whole.ctypes.data % (4 * ALIGNED) // 4
     return whole[start : start + size]
+
+
+def variables_to_arrays(variables: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Keras variables, in their order, as arrays ``variable.0``, ``variable.1``, ..., for a checkpoint."""
+    return {f"{_VARIABLE}{number}": np.asarray(to_numpy(one)) for number, one in enumerate(variables)}
+
+
+def variables_from_arrays(variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Give the variables the values that ``variables_to_arrays`` took from them; other arrays may be among these.
+
+    Raises:
+        ModelError: the arrays are of other variables.
+    """
+    stored, wanted = sum(name.startswith(_VARIABLE) for name in arrays), len(variables)
+    if stored != wanted:
+        raise ModelError(f"the checkpoint has {stored} arrays, and this network {wanted}{OTHER_CODE}")
+    found = [arrays[f"{_VARIABLE}{number}"] for number in range(wanted)]
+    for number, (variable, array) in enumerate(zip(variables, found, strict=True)):
+        if array.shape != tuple(variable.shape):
+            raise ModelError(
+                f"the checkpoint's array {_VARIABLE}{number} has shape {array.shape}, and this network's "
+                f"{tuple(variable.shape)}{OTHER_CODE}"
+            )
+    for variable, array in zip(variables, found, strict=True):
+        variable.assign(array)
+
+
+def check_finite(value: float, what: str, learning_rate: float) -> None:
+    """For a loss or a score that tells whether training has diverged.
+
+    Args:
+        what: names the value, as in "the loss of epoch 3".
+        learning_rate: of the job.
+
+    Raises:
+        TrainingDataError: the value is NaN or infinite.
+    """
+    if not np.isfinite(value):
+        raise TrainingDataError(f"training diverged: {what} is {value}; try a learning_rate below {learning_rate:g}")

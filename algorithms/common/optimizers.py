@@ -9,7 +9,7 @@ from keras import ops
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam in one kernel of TensorFlow's for each variable: Keras' own makes a dozen arrays as large as it.
+    """Keras' Adam in one kernel of TensorFlow for each variable, where Keras' own makes a dozen arrays of its size.
 
     On other backends it is Keras' own. D. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; as
     in Keras, epsilon is the paper's "epsilon hat".

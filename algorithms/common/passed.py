@@ -1,7 +1,7 @@
-"""Which rows of a channel were seen: by this host, and where the number of hosts has changed since, by those before.
+"""Which rows of a channel have been seen, by this host and, if the number of hosts has changed, by those before.
 
-Of n hosts, the one of rank r takes row i where i modulo n is r. So how far each of them has come tells of every row
-whether it was seen, in which epoch, for whatever number of hosts reads the channel next.
+Of n hosts, the one of rank r takes row i if i modulo n is r. So from how far each host has read it follows for every
+row whether it was seen, and in which epoch, whatever the number of hosts that go on.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from algorithms.interface import Hosts, Job, Stream
 from recordio.batches import Features
 
 Layer = list[list[int]]
-"""Of each of the hosts that trained together: epochs that it has read to the end, and rows of its share of the next."""
+"""For each of the hosts that trained together: the epochs that it has read completely, and the rows of its share that
+it has read of the next one."""
 
 
 @dataclass
 class Passed:
-    """How far a host is.
+    """How far a host has read.
 
     Attributes:
         epoch: epochs that are over.
-        rows: of its share of the running epoch that it has passed: seen, or left out as others have seen them.
-        batches: in which they came.
-        earlier: how far the hosts were, each time when their number changed.
-        places: of the rows that ``read`` gave last, (m,), in this host's share of the epoch, counted from 0.
-        stopped: a stop was asked for in the midst of the epoch, before it was read to its end.
+        rows: rows of its share of the running epoch that it has read or, if other hosts had seen them, skipped.
+        batches: the number of batches of these rows.
+        earlier: how far the hosts had read, each time when their number changed.
+        places: numbers of the rows that ``read`` gave last, (m,), in this host's share of the epoch, counted from 0.
+        stopped: a stop was asked for before the end of the epoch.
     """
 
     epoch: int = 0
@@ -50,10 +51,10 @@ class Passed:
         return cls(**{name: found.state[name] for name in ("epoch", "rows", "batches", "earlier")})
 
     def read(self, stream: Stream, size: int, job: Job, checkpoint: Callable[[], Checkpoint]) -> Iterator[Features]:
-        """What no host has seen of the running epoch, (m, d), m >= 1, batch by batch of ``size`` rows.
+        """The rows of the running epoch that no host has seen, (m, d), m >= 1, in batches of ``size`` rows.
 
-        After each one that was taken care of, and after an epoch without any, the job may write a ``checkpoint``, and
-        where a stop was asked for, it is the last.
+        After the caller has used a batch, and after an epoch without rows, the job may write a ``checkpoint``. If a
+        stop was asked for, no batch follows.
         """
         before = self.batches
         for number, batch in enumerate(stream.batches(size)):
@@ -68,13 +69,13 @@ class Passed:
                 job.checkpoints.offer(checkpoint, alone=True)
             if self.stopped:
                 return
-        if not self.batches:  # a host without rows hears of a stop, too
+        if not self.batches:  # a host without rows must notice a stop, too
             self.stopped = job.stop_requested
             if stream.repeats:
                 job.checkpoints.offer(checkpoint, alone=True)
 
     def unseen(self, features: Features, hosts: Hosts) -> Features:
-        """Those of the next rows of its share, (n, d), that no host has seen in this epoch: (m, d), m <= n."""
+        """The next rows of its share, (n, d), without those that a host has seen in this epoch: (m, d), m <= n."""
         places = np.arange(self.rows, self.rows + features.shape[0])
         numbers = places * hosts.size + hosts.rank
         self.rows += features.shape[0]
@@ -88,16 +89,16 @@ class Passed:
         return features[~seen] if seen.any() else features
 
     def epoch_over(self) -> None:
-        """The running epoch was read to its end."""
+        """Note that the running epoch was read to its end."""
         self.epoch, self.rows, self.batches = self.epoch + 1, 0, 0
 
 
 def joined(size: int, mine: Mapping[int, Passed], hosts: Hosts) -> tuple[Passed, int]:
-    """Where all hosts go on that ``size`` other hosts have left, and the rank of the first one that was least far.
+    """From where all hosts go on after ``size`` other hosts, and the rank of the first of these that was least far.
 
     Args:
-        mine: how far those of them were whose states this host takes up, by rank. Of one whose state nobody has, what
-            it saw is seen anew.
+        mine: how far the hosts were whose states this host takes up, by rank. The rows of a host whose state nobody has
+            are read again.
     """
     layer: Layer = [[0, 0] for _ in range(size)]
     told = hosts.gather([[rank, one.epoch, one.rows, one.earlier] for rank, one in mine.items()])

@@ -6,9 +6,9 @@ import numpy as np
 
 
 def draws(purpose: str, *seeds: int) -> np.random.Generator:
-    """Those of one purpose, by the job's seed and more numbers, all in [0, 2^32).
+    """Random numbers for one purpose, from the job's seed and further numbers, all in [0, 2^32).
 
-    They are others than those of ``default_rng(seed)``, by which people make data: rows that were held out by the
-    numbers that had made their labels would all be of one class.
+    They differ from those of ``default_rng(seed)``, with which people make data: rows that are held out by the very
+    random numbers that made their labels might all be of one class.
     """
     return np.random.default_rng([*seeds, *purpose.encode()])

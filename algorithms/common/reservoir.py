@@ -23,7 +23,7 @@ from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
 from recordio.batches import Batch, Features, concatenate
 
 _PART_BYTES, _MOST_SMALL = 1 << 20, 64
-"""Smaller parts are joined where they come to as many bytes or are so many: small batches make no long list."""
+"""Smaller parts are joined once they have so many bytes together, or are so many: small batches make no long list."""
 
 
 class _Part(NamedTuple):
@@ -37,13 +37,13 @@ class _Part(NamedTuple):
 
 
 class Reservoir:
-    """Rows of all that were added: every one while they fit into ``capacity`` bytes, and fewer from then on.
+    """A sample of the rows that were added: all of them while they fit into ``capacity`` bytes, fewer from then on.
 
-    Rows are held where the reader put them, not copied, until the sample is cut back.
+    Rows are not copied until the sample is cut back.
 
     Args:
         capacity: bytes of rows and keys that are held before a cut.
-        size: rows that a cut leaves, however large they are; half of them, until they fit, where it is None.
+        size: rows that a cut leaves, however large they are. If it is None, a cut leaves half, until they fit.
     """
 
     def __init__(self, rng: np.random.Generator, capacity: int, size: int | None = None) -> None:
@@ -59,7 +59,7 @@ class Reservoir:
         return sum(len(part.keys) for part in self._parts)
 
     def add(self, rows: Batch, log_weights: np.ndarray | None = None) -> None:
-        """Offer n rows with the logarithms of their weights (n,), all on one scale for the whole stream; alike where
+        """Offer n rows with the logarithms of their weights (n,), on one scale for the whole stream; equal weights if
         it is None."""
         draws = self._rng.exponential(size=len(rows))
         if log_weights is None:
@@ -70,14 +70,14 @@ class Reservoir:
         self._fit()
 
     def merge(self, other: Reservoir, shift: float) -> None:
-        """Take in another sample, whose log weights are ``shift`` below ours on the common scale."""
+        """Add another sample, whose log weights are lower by ``shift`` than this one's on the common scale."""
         theirs = [_Part(part.rows, part.keys - shift, part.log_weights + shift) for part in other._parts]
         self._limit = min(self._limit, other._limit - shift)
         self._hold(_below(part, self._limit) for part in self._parts + theirs)
         self._fit()
 
     def keys(self) -> np.ndarray:
-        """The keys of the rows that are kept (n,), in no order."""
+        """The keys of the rows that are kept (n,), unordered."""
         return np.concatenate([part.keys for part in self._parts] or [np.empty(0)])
 
     def limit(self, key: float) -> None:
@@ -94,7 +94,7 @@ class Reservoir:
         return arrays
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Be the sample of which these are ``to_arrays``."""
+        """Become the sample that ``to_arrays`` was asked of."""
         self._limit = float(arrays["sample.limit"][0])
         parts: list[_Part] = []
         while f"sample.keys{len(parts)}" in arrays:
@@ -104,7 +104,7 @@ class Reservoir:
         self._hold(parts)
 
     def rows(self, most: int | None = None) -> Batch | None:
-        """All that are kept, or ``most`` of them where there are more, in the order of the stream; None for none."""
+        """The rows that are kept, at most ``most``, in the order of the stream; None if there are none."""
         self._join()
         limit = np.inf if most is None else self._limit_of(most)
         kept = [_below(part, limit).rows for part in self._parts]
@@ -116,7 +116,7 @@ class Reservoir:
         Args:
             log_scale: logarithm of the weight that counts as 1.
         """
-        self._join()  # who computes on parts does so once for each
+        self._join()  # fewer parts, each of which costs the caller some calls
         limit = self._limit_of(size if self.size is None else min(size, self.size))
         kept = [_below(part, limit) for part in self._parts]
         return [(part.rows.features, _unbiased(part, limit, log_scale)) for part in kept if len(part.keys)]
@@ -141,7 +141,7 @@ class Reservoir:
             self._small = [size] if (size := joined.nbytes) < _PART_BYTES else []
 
     def _hold(self, parts: Iterable[_Part]) -> None:
-        """These are the parts."""
+        """Replace the parts."""
         self._parts = list(parts)
         sizes = [part.nbytes for part in self._parts]
         self._bytes = sum(sizes)
@@ -172,6 +172,6 @@ def _below(part: _Part, limit: float) -> _Part:
 
 
 def _unbiased(part: _Part, limit: float, log_scale: float) -> np.ndarray:
-    """Weights over their probabilities of having been kept; 1 for a row that was certain to be."""
+    """Weights divided by the rows' probabilities of having been kept, which are 1 if every row was kept."""
     rates = np.exp(np.clip(part.log_weights + limit, -700, 700))
     return np.exp(part.log_weights - log_scale) / -np.expm1(-rates)

@@ -1,4 +1,4 @@
-"""A model as an estimator of scikit-learn: what its ``fit`` would have learned, put there.
+"""A model as a fitted estimator of scikit-learn, whose attributes are set instead of learned.
 
 It holds scikit-learn's own classes and NumPy's arrays alone, in float64, so that it opens where this project is not
 installed.

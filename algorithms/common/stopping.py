@@ -1,4 +1,4 @@
-"""When a value that should fall, or rise, has stopped doing so."""
+"""Early stopping: whether a value that should fall, or rise, still does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass
 class EarlyStopping:
-    """Knows the best value so far, and counts those since the last improvement.
+    """Keeps the best value so far, and counts the values since the last improvement.
 
     A value improves on the last one that did where it is better by more than ``tolerance`` times its size, so that
     small gains in a row count together. The first does, whatever it is; a NaN after it does not.
@@ -34,8 +34,8 @@ class EarlyStopping:
     waited: int = 0
 
     def take(self, value: float, step: int) -> bool:
-        """Take note of the value of a step; whether it is an improvement."""
-        value, first = float(value), self.best_step is None  # NumPy's numbers are none of a checkpoint's
+        """Record the value of a step; whether it is an improvement."""
+        value, first = float(value), self.best_step is None  # a checkpoint cannot hold NumPy's numbers
         if first or self._gain(value, self.best) > 0:
             self.best, self.best_step = value, step
         least = 0.0 if math.isnan(self.reference) else self.tolerance * abs(self.reference)

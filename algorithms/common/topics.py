@@ -26,11 +26,11 @@ from recordio.batches import Batch, Features
 REPORT = "topics.json"
 _EXAMPLES, _EXAMPLE_WORDS = 3, 12
 _LONG_DOCUMENT = 100
-"""Words from which on a longer document is no better an example."""
+"""Most words of a document that count for it as an example."""
 
 
 def check_counts(features: Features) -> None:
-    """For models of documents.
+    """Refuse features that are not counts of words.
 
     Raises:
         PredictionError: a feature is below 0.
@@ -48,18 +48,18 @@ def counted(batch: Batch, feature_dim: int, channel: str) -> sp.csr_array:
     """
     if batch.feature_dim != feature_dim:
         raise TrainingDataError(
-            f"feature_dim is {feature_dim}, but the {channel} channel has {batch.feature_dim} features"
+            f"feature_dim is {feature_dim}, but channel '{channel}' has {batch.feature_dim} features"
         )
     counts = sp.csr_array(batch.features)
     if counts.nnz and counts.data.min() < 0:
         raise TrainingDataError(
-            f"the {channel} channel holds {counts.data.min():g}; features must be counts of words, 0 or more"
+            f"channel '{channel}' holds {counts.data.min():g}; features must be counts of words, 0 or more"
         )
     return counts
 
 
 def top_words(beta: np.ndarray, number: int = 10) -> np.ndarray:
-    """The indices of the most probable words of each topic, falling: (K, V) to (K, at most ``number``)."""
+    """The indices of the most probable words of each topic, most probable first: (K, at most ``number``) of (K, V)."""
     return np.argsort(-beta, axis=1, kind="stable")[:, :number]
 
 
@@ -92,9 +92,9 @@ def npmi(words: np.ndarray, documents: sp.csr_array, hosts: Hosts = ONE_HOST) ->
 
 
 def uniqueness(words: np.ndarray) -> np.ndarray:
-    """Of each topic, (K,): the mean over its words of one over the number of topics that have the word among theirs.
+    """The uniqueness of each topic, (K,): the mean over its words of 1 / (number of topics that have the word).
 
-    1 where no other topic has any of them, 1 / K where all topics have the same.
+    It is 1 if no other topic has any of the words, and 1 / K if all topics have the same words.
 
     >>> uniqueness(np.array([[0, 1], [0, 2]]))
     array([0.75, 0.75])
@@ -119,7 +119,7 @@ def wetc(words: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def distinct(words: np.ndarray) -> int:
-    """How many topics are left if one that shares more than half of its words with an earlier one is not counted.
+    """The number of topics without those that share more than half of their words with an earlier one.
 
     >>> distinct(np.array([[0, 1, 2], [2, 0, 3], [2, 4, 5]]))
     2
@@ -133,7 +133,7 @@ def distinct(words: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class Described:
-    """What is known of topics when they are trained; for the page about the job.
+    """Facts about topics that only training knows; for the page about the job.
 
     Attributes:
         topics: what ``topics.json`` says of each.
@@ -225,7 +225,7 @@ def figures(described: Described | None, sample: Sample | None, mixtures: np.nda
 
 
 def _examples(documents: sp.csr_array, weights: np.ndarray, vocabulary: Sequence[str] | None) -> list[str]:
-    """Documents of most words that are of one topic, by their most frequent words."""
+    """The documents with the most words of one topic, each as its most frequent words."""
     lengths = np.asarray(documents.sum(axis=1)).reshape(-1)
     found = []
     for row in np.argsort(-weights * np.minimum(lengths, _LONG_DOCUMENT), kind="stable")[:_EXAMPLES]:

@@ -1,9 +1,9 @@
 """The algorithms as scikit-learn's estimators, made from their declarations.
 
 Every hyperparameter with an effect is a constructor argument of the same name and default (``lambda_`` for ``lambda``,
-as Python keeps that word), in Python's types or as a job's strings; what a job must state, but the data tells, may be
-left out: ``feature_dim``, ``num_classes`` and ``num_class``, and ``mini_batch_size`` where it has no default.
-scikit-learn is imported here and nowhere else.
+a reserved word in Python), in Python's types or as a job's strings. What a job must state but the data tells may be
+left out: ``feature_dim``, ``num_classes`` and ``num_class``, and ``mini_batch_size`` if it has no default. scikit-learn
+is imported here and nowhere else.
 
     >>> import numpy as np
     >>> from algorithms.estimators import KMeans
@@ -12,7 +12,8 @@ scikit-learn is imported here and nowhere else.
     >>> found.cluster_centers_[found.predict([[8, 8]])].tolist()
     [[9.0, 8.5]]
 
-``KMeans``, ``PCA``, ``LDA``, ``NTM``; and of the three that predict labels one that classifies and one for numbers:
+They are ``KMeans``, ``PCA``, ``LDA`` and ``NTM``, and for the three algorithms that predict labels a classifier and a
+regressor each:
 ``LinearLearnerClassifier`` and ``LinearLearnerRegressor``, ``FactorizationMachinesClassifier`` and
 ``FactorizationMachinesRegressor``, ``XGBoostClassifier`` and ``XGBoostRegressor``. Image classification and seq2seq
 have none: their data is no matrix of features. ``KMeans``, ``PCA``, the linear learner and the factorization machines
@@ -41,8 +42,7 @@ def __dir__() -> list[str]:
 
 
 def _all() -> dict[str, Any]:
-    """The estimators of all algorithms that can be used here, by name. What an algorithm needs and is not installed
-    (XGBoost, say) takes its estimators away, and no others."""
+    """The estimators by name. Those of an algorithm whose packages (XGBoost, say) are not installed are left out."""
     try:
         from algorithms.estimators.base import Estimator
     except ModuleNotFoundError as error:

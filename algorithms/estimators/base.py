@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import logging
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,6 +22,7 @@ from algorithms import hyperparameters, loading, registry
 from algorithms.answers import answer
 from algorithms.archives import extract, pack
 from algorithms.arrays import ArrayStream, QuietJob
+from algorithms.errors import TrainingDataError
 from algorithms.frames import no_number, not_numbered
 from algorithms.interface import Algorithm, Model
 from recordio.batches import Batch, canonical, without_zeros
@@ -28,11 +31,12 @@ logger = logging.getLogger("algorithms.estimators")
 
 _SEEDS = 2**31 - 1
 _BATCH = 500
+_CHANNEL = re.compile(r"([Cc])hannel 'train'")
 
 
 class Estimator(BaseEstimator):
-    """What all of them share. A subclass names its ``algorithm``, and ``fixed`` hyperparameters that follow from what
-    kind of estimator it is.
+    """The base of all estimators. A subclass names its ``algorithm``, and the ``fixed`` hyperparameters, which follow
+    from the kind of estimator and are no arguments.
 
     Attributes:
         model_: the trained ``algorithms.interface.Model``.
@@ -59,7 +63,7 @@ class Estimator(BaseEstimator):
         return self._fit(Batch(self._as_csr(rows)), {})
 
     def _refuse(self, others: Mapping[str, Any]) -> None:
-        """Arguments that ``fit`` and ``partial_fit`` lack. Python would name the class of ours that has the method."""
+        """Refuse unknown arguments of ``fit`` and ``partial_fit``; Python's error would name a base class."""
         for name in others:
             why = ": of the estimators XGBoost's alone take weights of rows" if name == "sample_weight" else ""
             raise TypeError(f"{type(self).__name__} is fitted without the argument '{name}'{why}")
@@ -68,7 +72,7 @@ class Estimator(BaseEstimator):
         """What scikit-learn's ``validate_data`` gives, float32, dense or CSR.
 
         Raises:
-            ValueError: in scikit-learn's words; what is no number in a frame is named with its column.
+            ValueError: in scikit-learn's words; a value of a frame that is not a number is named with its column.
         """
         if found := no_number(X):
             raise ValueError(
@@ -77,14 +81,14 @@ class Estimator(BaseEstimator):
         return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
 
     def _as_csr(self, rows: Any) -> Any:
-        """Rows as the readers give them: a CSR array where they are sparse."""
+        """Rows as the readers give them: C-contiguous, or a CSR array if they are sparse."""
         if not sp.issparse(rows):
             return np.ascontiguousarray(rows)
         found = canonical(sp.csr_array(rows))
         return found if self._missing else without_zeros(found)
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:
-        """Train; ``told`` are hyperparameters that the data and the kind of estimator say.
+        """Train; ``told`` are hyperparameters that follow from the data and the kind of estimator.
 
         Raises:
             ImportError: a package that training needs is not installed.
@@ -101,7 +105,8 @@ class Estimator(BaseEstimator):
         """
         algorithm = registry.find(self.algorithm)
         try:
-            self.model_: Model = algorithm.fit(values, channels, QuietJob(self._seed(), logger))
+            with speaking_of_data():
+                self.model_: Model = algorithm.fit(values, channels, QuietJob(self._seed(), logger))
         except ModuleNotFoundError as error:
             raise ImportError(
                 f"{type(self).__name__} is trained with the package '{error.name}', which is not installed: "
@@ -123,10 +128,10 @@ class Estimator(BaseEstimator):
         return int(check_random_state(getattr(self, "random_state", None)).randint(_SEEDS))  # XGBoost has a seed
 
     def _learn(self) -> None:
-        """Take what scikit-learn's users look for from the model."""
+        """Set the attributes of scikit-learn's conventions from the model."""
 
     def _check(self, values: Any, batch: Batch) -> None:
-        """Refuse rows that the parsed hyperparameters do not go with, in scikit-learn's words."""
+        """Refuse rows that do not fit the parsed hyperparameters, in scikit-learn's words."""
 
     def _check_fitted(self) -> None:
         """Raises NotFittedError, a ValueError, where there is no model."""
@@ -137,7 +142,7 @@ class Estimator(BaseEstimator):
         return answer(self.model_, batch)
 
     def _batch(self, X: Any) -> Batch:
-        """Rows to ask the model.
+        """Rows for the model to predict.
 
         Raises:
             ValueError: there is no model, or the rows do not fit it.
@@ -203,8 +208,18 @@ class Estimator(BaseEstimator):
         return tags
 
 
+@contextlib.contextmanager
+def speaking_of_data() -> Iterator[None]:
+    """Errors about the data say "the data" in place of "channel 'train'": estimators are given arrays, no channels."""
+    try:
+        yield
+    except TrainingDataError as error:
+        message = _CHANNEL.sub(lambda found: "The data" if found[1] == "C" else "the data", str(error))
+        raise TrainingDataError(message) from error
+
+
 class Transforms(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
-    """Rows to columns that the model computes, float32."""
+    """The base of transformers: rows to the columns that the model computes, float32."""
 
     @property
     def _n_features_out(self) -> int:
@@ -225,7 +240,8 @@ class Transforms(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
 
 def _arguments(cls: type[Estimator]) -> dict[str, hyperparameters.Field]:
-    """The hyperparameters that ``cls`` takes, by attribute: those with an effect that it does not set itself."""
+    """The hyperparameters that are arguments of ``cls``, by attribute: those with an effect that it does not set
+    itself."""
     found = hyperparameters.by_attribute(registry.find(cls.algorithm).hyperparameters)
     left_out = cls.fixed | {"tuning_objective_metric", "feature_dim"}
     return {name: field for name, field in found.items() if field.no_effect is None and name not in left_out}
@@ -263,7 +279,7 @@ def _sentence(words: str) -> str:
 
 
 def _stated(estimator: Estimator, algorithm: type[Algorithm], batch: Batch, told: dict[str, Any]) -> dict[str, str]:
-    """A job's strings. A default is not stated, for the algorithm may adapt it to the data."""
+    """The hyperparameters as a job states them. Defaults are left out, as the algorithm may adapt them to the data."""
     declared = hyperparameters.by_attribute(algorithm.hyperparameters)
     arguments = _arguments(type(estimator))
     values = {

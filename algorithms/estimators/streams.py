@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from algorithms.arrays import QuietJob
 from algorithms.checkpoints import Checkpoint
-from algorithms.estimators.base import Estimator, Transforms, logger
+from algorithms.estimators.base import Estimator, Transforms, logger, speaking_of_data
 from algorithms.estimators.supervised import Classifies, Regresses
 from algorithms.interface import Model
 from recordio.batches import Batch
@@ -20,7 +20,7 @@ _TOLD_FIRST = ("n_features_in_", "feature_names_in_", "classes_")
 
 
 def _is_learned(name: str) -> bool:
-    """As scikit-learn names what comes from the data, except what the first batch told."""
+    """Whether an attribute is learned from data, by scikit-learn's convention, and not set by the first batch."""
     return name.endswith("_") and not name.startswith("_") and name not in _TOLD_FIRST
 
 
@@ -40,11 +40,11 @@ class _Stream:
 
 
 class Streaming(ABC, Estimator):
-    """What ``partial_fit`` of all of them shares. The model is made when it is first asked for after a batch, for that
-    may take much longer than to see the batch.
+    """The base of estimators with ``partial_fit``. The model is made when it is first asked for after a batch, as
+    making it may take much longer than updating the state.
 
-    A subclass says by the methods from ``_begin`` on how its algorithm does that; they take the algorithm's own state,
-    parsed hyperparameters (``values``), and a job that has the seed.
+    A subclass implements the methods from ``_begin`` on. They take the algorithm's own state, parsed hyperparameters
+    (``values``), and a job that has the seed.
     """
 
     _stream: _Stream | None = None
@@ -56,11 +56,11 @@ class Streaming(ABC, Estimator):
 
     @property
     def _is_first(self) -> bool:
-        """Whether the next batch is the first one: what it tells of rows and labels then holds."""
+        """Whether the next batch is the first one, which fixes the number of features and the classes."""
         return self._stream is None
 
     def _check_goes_on(self) -> None:
-        """Raises ValueError where there is a model that is not from ``partial_fit``, and cannot be gone on from."""
+        """Raises ValueError if there is a model that is not from ``partial_fit``, from which it cannot go on."""
         if self._stream is None and "model_" in vars(self):
             raise ValueError(
                 f"this {type(self).__name__} has its model from fit or load, which keep nothing that partial_fit could "
@@ -68,7 +68,7 @@ class Streaming(ABC, Estimator):
             )
 
     def _go_on(self, batch: Batch, told: dict[str, Any]) -> Self:
-        """See these rows; for ``told`` see ``_fit``.
+        """Update the state by these rows; for ``told`` see ``_fit``.
 
         Raises:
             ValueError: they cannot be used. Then the state, which has seen some of them, is dropped.
@@ -78,19 +78,20 @@ class Streaming(ABC, Estimator):
             self._stream = _Stream(values, seed, self._begin(values, QuietJob(seed, logger)))
         self._forget()
         try:
-            self._see(self._stream.state, batch, self._stream.values)
+            with speaking_of_data():
+                self._see(self._stream.state, batch, self._stream.values)
         except Exception:
             self._stream = None
             raise
         return self
 
     def _forget(self) -> None:
-        """Drop the model and all that was learned from it, which are of fewer rows than were seen by now."""
+        """Drop the model and all attributes that were learned from it, as the state has changed."""
         for name in [name for name in vars(self) if _is_learned(name)]:
             delattr(self, name)
 
     def __getattr__(self, name: str) -> Any:
-        """What is learned, when it is first asked for."""
+        """A learned attribute, for which the model is made."""
         stream = self._stream
         if _is_learned(name) and stream is not None and "model_" not in vars(self) and self._has_enough(stream):
             self.model_ = self._finish(stream.state, stream.values, QuietJob(stream.seed, logger))
@@ -128,27 +129,27 @@ class Streaming(ABC, Estimator):
 
     @abstractmethod
     def _see(self, state: Any, batch: Batch, values: Any) -> None:
-        """Let the state see these rows, n >= 1, whose features nobody else changes."""
+        """Update the state by these rows, n >= 1, whose features will not be changed."""
 
     @abstractmethod
     def _needed(self, values: Any) -> int:
-        """Least number of rows for a model."""
+        """The fewest rows for a model."""
 
     @abstractmethod
     def _finish(self, state: Any, values: Any, job: QuietJob) -> Model:
-        """The model of what was seen; the state remains as it is."""
+        """The model of the state, which remains as it is."""
 
     @abstractmethod
     def _taken_apart(self, state: Any) -> Checkpoint:
-        """All of the state."""
+        """The state as a checkpoint."""
 
     @abstractmethod
     def _put_together(self, state: Any, kept: Checkpoint) -> None:
-        """Give a new state what another one was taken apart to."""
+        """Restore a new state from the checkpoint of another."""
 
 
 class Streams(Streaming, Transforms):
-    """Of rows without labels."""
+    """``partial_fit`` of rows without labels."""
 
     def partial_fit(self, X: Any, y: Any = None, **others: Any) -> Self:
         """Go on with the rows of ``X``, (n, d), n >= 1; ``y`` is ignored.
@@ -168,7 +169,7 @@ class Streams(Streaming, Transforms):
 
 
 class StreamsClasses(Streaming, Classifies):
-    """Of rows with the label of a class each."""
+    """``partial_fit`` of rows with class labels."""
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, **others: Any) -> Self:
         """Go on with the rows of ``X``, (n, d), n >= 1, and their labels ``y``, (n,), in steps of ``mini_batch_size``.
@@ -191,7 +192,7 @@ class StreamsClasses(Streaming, Classifies):
 
 
 class StreamsNumbers(Streaming, Regresses):
-    """Of rows with a number each."""
+    """``partial_fit`` of rows with numbers as labels."""
 
     def partial_fit(self, X: Any, y: Any, **others: Any) -> Self:
         """Go on with the rows of ``X``, (n, d), n >= 1, and their numbers ``y``, (n,), in steps of ``mini_batch_size``.

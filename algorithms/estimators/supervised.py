@@ -18,7 +18,8 @@ from recordio.batches import Batch
 
 
 def _refuse_texts(y: Any) -> None:
-    """Raises ValueError for a label that is a text and says no number; NumPy's names neither ``y`` nor a way out."""
+    """Raises ValueError for a label that is a text and not a number; NumPy's error names neither ``y`` nor a way
+    out."""
     values = np.asarray(y)
     for value in values.ravel() if values.dtype.kind in "OU" else ():
         try:
@@ -30,7 +31,7 @@ def _refuse_texts(y: Any) -> None:
 
 
 class Supervised(ABC, Estimator):
-    """Training from rows and labels, with checks in scikit-learn's words."""
+    """The base of estimators that are trained from rows and labels, checked in scikit-learn's words."""
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[Any, Any, Any]:
         if options.get("y_numeric"):
@@ -45,11 +46,12 @@ class Supervised(ABC, Estimator):
     @staticmethod
     @abstractmethod
     def _classes(model: Any) -> int:
-        """The number of classes that a model gives the probabilities or labels of; 0 for a model of numbers."""
+        """The number of classes of a model; 0 for a regression."""
 
 
 class Classifies(ClassifierMixin, Supervised):
-    """Classes, numbered in the order of their labels. A subclass says by ``_kind`` which hyperparameters make it one.
+    """The base of classifiers. Classes are numbered in the order of their labels; ``_kind`` of a subclass gives the
+    hyperparameters that make the algorithm classify.
 
     Attributes:
         classes_: the labels, sorted.
@@ -64,7 +66,7 @@ class Classifies(ClassifierMixin, Supervised):
         return self._fit(Batch(rows, numbers.astype(np.float32), weights), self._kind(self._count()))
 
     def _count(self) -> int:
-        """The number of classes. Raises ValueError where it cannot be."""
+        """The number of classes. Raises ValueError if this estimator cannot have so many."""
         count = len(self.classes_)
         if count < 2:
             only = self.classes_.tolist()[0]
@@ -100,7 +102,8 @@ class Classifies(ClassifierMixin, Supervised):
         return estimator
 
     def _numbers_of_batch(self, labels: np.ndarray, classes: Any, *, is_first: bool) -> np.ndarray:
-        """The numbers, float32, of a batch's labels, which need not have each of the ``classes``, that are told first.
+        """The class numbers of a batch's labels, float32. The first batch comes with all ``classes``, which it may
+        lack.
 
         Raises:
             ValueError: in scikit-learn's words, or one of the labels is none of the classes.
@@ -118,7 +121,7 @@ class Classifies(ClassifierMixin, Supervised):
 
     @abstractmethod
     def _kind(self, count: int) -> dict[str, Any]:
-        """Hyperparameters for so many classes."""
+        """Hyperparameters for ``count`` classes."""
 
     def _probabilities(self, X: Any) -> np.ndarray:
         score = self._ask(X)["score"]
@@ -131,7 +134,7 @@ class Classifies(ClassifierMixin, Supervised):
 
 
 class Regresses(RegressorMixin, Supervised):
-    """Numbers: the column ``score``. A subclass says by ``_kind`` which hyperparameters make it one."""
+    """The base of regressors, which predict the column ``score``. ``_kind`` of a subclass gives the hyperparameters."""
 
     def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:
         rows, labels, weights = self._rows(X, y, sample_weight, y_numeric=True)
@@ -139,7 +142,7 @@ class Regresses(RegressorMixin, Supervised):
 
     @staticmethod
     def _numbers(labels: np.ndarray) -> np.ndarray:
-        """The labels in float32. Raises ValueError where they cannot be."""
+        """The labels in float32. Raises ValueError if they are dates, or beyond its range."""
         if np.asarray(labels).dtype.kind in "mM":
             raise ValueError(f"y has dates, times or durations ({labels.dtype}), and numbers are expected")
         with np.errstate(over="ignore"):
@@ -164,7 +167,7 @@ class Regresses(RegressorMixin, Supervised):
 
 
 class Unweighted(Supervised):
-    """Of algorithms that take no weights of rows."""
+    """``fit`` of algorithms without weights of rows."""
 
     def fit(self, X: Any, y: Any, **others: Any) -> Self:  # type: ignore[override]
         """Train on the rows of ``X``, (n, d), and their labels ``y``, (n,).
@@ -178,7 +181,7 @@ class Unweighted(Supervised):
 
 
 class PredictsLabels(Classifies):
-    """Classes by the column ``predicted_label``."""
+    """``predict`` of classes by the column ``predicted_label``."""
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of each row, (n,)."""

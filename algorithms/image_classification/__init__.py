@@ -1,7 +1,7 @@
 """Image classification: residual networks, trained from scratch or onwards from a checkpoint.
 
-A network of 18 to 200 layers (20 to 110 for small images) says of an image which of the classes it is of, or, with
-``multi_label``, of each class whether it is of that one. It is trained in Keras; its checkpoint is MXNet's.
+A network of 18 to 200 layers (20 to 110 for small images) gives the probability of each class: an image is of one
+class, or with ``multi_label`` of any number. It is trained in Keras; its checkpoint is in MXNet's format.
 
 References: K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, and "Identity
 Mappings in Deep Residual Networks", ECCV 2016.
@@ -198,17 +198,17 @@ class ImageClassificationHyperparameters(Hyperparameters):
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """Epochs after which the learning rate is multiplied."""
+        """Epochs after which the learning rate is multiplied by ``lr_scheduler_factor``."""
         return tuple(int(step) for step in self.lr_scheduler_step.split(",")) if self.lr_scheduler_step else ()
 
     @property
     def copies(self) -> int:
-        """How many arrays of the size of the network training holds, at least: its weights, what the optimizer keeps of
-        them, their gradients, and the weights that are kept."""
+        """Fewest arrays of the network's size that training holds: its weights, the optimizer's moments, the gradients,
+        and the weights of the best epoch."""
         return 3 + moments(self.optimizer, self.momentum)
 
     def check(self) -> list[str]:
-        """What is wrong between values."""
+        """Problems of values that do not go together, a sentence each."""
         return [*self._shape_problems(), *self._step_problems(), *self._other_problems()]
 
     def _shape_problems(self) -> list[str]:
@@ -362,8 +362,8 @@ class ImageClassification(Algorithm):
     def memory(cls, hyperparameters: ImageClassificationHyperparameters) -> int:
         """``copies`` of the weights, and the pixels of a batch, each in float32.
 
-        A job that starts from other weights may train another network than ``num_layers`` says: of that ``fit`` sees to
-        it, once it has read which.
+        A job that starts from given weights may train another network than ``num_layers`` says; ``fit`` checks the
+        memory of that one after reading it.
         """
         values = hyperparameters
         weights = values.num_classes

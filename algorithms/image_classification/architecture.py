@@ -1,10 +1,10 @@
-"""The residual networks, described once: what trains them and what writes their MXNet graph both follow ``resnet``.
+"""The residual networks, described once: the Keras network and the MXNet graph are both made by ``resnet``.
 
-A unit adds to its input what two or three convolutions make of it; batch norm and ReLU stand before each convolution
-("pre-activation"), so that the sum itself passes unchanged from unit to unit. Depths of 18 to 200 are for large images:
-four stages, wide; 20 to 110 are for small ones: three stages, narrow. Images of more than 32 pixels in height are first
-made four times smaller, by a convolution and a pooling. Names and numbers are those of MXNet's networks of this kind,
-so that parameters go from one to the other as they are.
+A unit adds to its input the output of two or three convolutions. Batch norm and ReLU stand before each convolution
+("pre-activation"), so that the sum itself passes unchanged from unit to unit. Depths of 18 to 200 are for large images
+and have four wide stages; 20 to 110 are for small images and have three narrow stages. Images of more than 32 pixels in
+height are first made four times smaller, by a convolution and a pooling. Names and sizes are those of MXNet's networks
+of this kind, so that parameters fit both.
 
 References: K. He, X. Zhang, S. Ren, J. Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016. The form in which
 MXNet trained it: example/image-classification of apache/mxnet 1.9.1.
@@ -77,14 +77,15 @@ class Architecture:
 
 
 class Operators(Protocol):
-    """What a network is made of. ``x`` and results are whatever stands for an array; ``pad`` is on all four sides."""
+    """The layers that a network is made of. ``x`` and the results are arrays, or what stands for them; ``pad`` is on
+    all four sides."""
 
     def batch_norm(self, x: Any, name: str, *, scale: bool = True) -> Any:
         """Each channel less its mean, over its standard deviation; times gamma where ``scale``; plus beta."""
         ...
 
     def relu(self, x: Any, name: str) -> Any:
-        """What is positive."""
+        """max(x, 0)."""
         ...
 
     def convolution(self, x: Any, name: str, filters: int, kernel: int, stride: int, pad: int) -> Any:
@@ -96,7 +97,7 @@ class Operators(Protocol):
         ...
 
     def max_pool(self, x: Any, name: str, kernel: int, stride: int, pad: int) -> Any:
-        """The largest of each window. What is padded is never the largest."""
+        """The maximum of each window, in which padding does not count."""
         ...
 
     def average(self, x: Any, name: str) -> Any:
@@ -111,7 +112,7 @@ class Operators(Protocol):
 def resnet(ops: Operators, data: Any, form: Architecture) -> Any:
     """The scores of the classes, (n, num_classes), before softmax or sigmoid, of pixels in 0 to 255.
 
-    The first batch norm is on the pixels: it learns their mean and scale, so nobody else has to know them.
+    The first layer is a batch norm of the pixels, which learns their mean and scale; so pixels need no preparation.
     """
     x = ops.batch_norm(data, "bn_data", scale=False)
     if form.large_stem:
@@ -132,7 +133,7 @@ def resnet(ops: Operators, data: Any, form: Architecture) -> Any:
 
 
 class _Shapes:
-    """``Operators`` on numbers of channels, which note the shape of each parameter."""
+    """``Operators`` whose arrays are just numbers of channels, to collect the shape of each parameter."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[int, ...]] = {}
@@ -164,7 +165,7 @@ class _Shapes:
 
 
 def parameter_shapes(form: Architecture) -> dict[str, tuple[int, ...]]:
-    """Of each array of a checkpoint, by its name there; batch norm's unused gammas included."""
+    """The shape of each array of a checkpoint, by its name there, including the gammas that batch norms do not use."""
     shapes = _Shapes()
     resnet(shapes, form.image_shape[0], form)
     return shapes.found
@@ -182,7 +183,8 @@ def parameter_count(form: Architecture) -> int:
 def _unit(
     ops: Operators, x: Any, name: str, form: Architecture, filters: int, stride: int, project: bool
 ) -> tuple[Any, Any]:
-    """What a unit adds, and what it adds to: its input, or (``project``) a convolution of it of the right shape."""
+    """The two arrays whose sum a unit is: the output of its convolutions, and its input, or with ``project`` a
+    convolution of the input that has the right shape."""
     first = ops.relu(ops.batch_norm(x, f"{name}_bn1"), f"{name}_relu1")
     narrow = filters // 4 if form.bottleneck else filters
     kernels = (

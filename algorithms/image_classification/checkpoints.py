@@ -1,4 +1,4 @@
-"""The state of a job: network and optimizer, the running epoch, what is kept of those before it.
+"""The state of a job for its checkpoints: network, optimizer, the running epoch, and the epochs kept before it.
 
 The order of images and their augmentation follow from the seed, the epoch and the number of the batch: no random
 generator is part of it.
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from algorithms.checkpoints import Checkpoint, variables_from_arrays, variables_to_arrays
+from algorithms.checkpoints import Checkpoint
+from algorithms.common.networks import variables_from_arrays, variables_to_arrays
 from algorithms.common.stopping import EarlyStopping
 from algorithms.image_classification.keeping import Keeper, Parameters
 from algorithms.interface import Job
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Resumer:
-    """Offers the state of a job at its checkpoints, and takes up that of an earlier run."""
+    """Offers the state of a job to its checkpoints, and restores that of an earlier run."""
 
     def __init__(self, job: Job, trainer: Trainer, keeper: Keeper, stopping: EarlyStopping) -> None:
         self._job, self._trainer = job, trainer
@@ -34,7 +35,7 @@ class Resumer:
         if found is None:
             return 0, False
         state, trainer = found.state, self._trainer
-        variables_from_arrays("variable", trainer.variables(), found.arrays)
+        variables_from_arrays(trainer.variables(), found.arrays)
         trainer.batches, trainer.totals = state["batches"], dict(state["totals"])
         if trainer.weights is not None:
             trainer.weights.resume(found.arrays["class_weights"])
@@ -45,7 +46,7 @@ class Resumer:
         return state["epoch"], state["over"]
 
     def offer(self, epoch: int, *, epoch_over: bool = False, over: bool = False) -> None:
-        """A point after so many epochs from which training could go on."""
+        """Offer a checkpoint after so many epochs."""
         self._job.checkpoints.offer(lambda: self._checkpoint(epoch, over), epoch_over=epoch_over)
 
     def _checkpoint(self, epoch: int, over: bool) -> Checkpoint:
@@ -60,7 +61,7 @@ class Resumer:
             "last": keeper.last[1] if keeper.last and keeper.newest is None else None,
             "stopping": dataclasses.asdict(self._stopping),
         }
-        arrays = variables_to_arrays("variable", trainer.variables())
+        arrays = variables_to_arrays(trainer.variables())
         if trainer.weights is not None:
             arrays["class_weights"] = trainer.weights.state()
         position = f"epoch {epoch}" + (f" and {trainer.batches} batches" if trainer.batches else "")
@@ -68,7 +69,7 @@ class Resumer:
 
 
 def _name(epoch: int) -> str:
-    """Of the parameters after an epoch, counted from 1."""
+    """The name of the group of parameters after an epoch, counted from 1."""
     return f"epoch-{epoch:04d}"
 
 

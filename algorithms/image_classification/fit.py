@@ -1,4 +1,4 @@
-"""Training: epochs of steps, each scored on the validation channel; what is kept, and when it ends."""
+"""Training: epochs of steps, each scored on the validation channel, until the last epoch or an early stop."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from algorithms.common.hosts import any_host
-from algorithms.common.networks import has_gpu, load_keras, to_numpy
+from algorithms.common.networks import check_finite, has_gpu, load_keras, to_numpy
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Chosen, Duration, Measured, Progress, Score, Throughput
@@ -35,26 +36,22 @@ if TYPE_CHECKING:
     from algorithms.image_classification import ImageClassificationHyperparameters
 
 _LOG_BATCHES = 20
-"""Batches between two lines of a running epoch, as MXNet's log has them."""
+"""Batches between two log lines of a running epoch, as in MXNet."""
 
 _COUNT = "batches"
 GIB = 1 << 30
 _MOST_KEPT, _KEPT_SHARE = GIB, 16
-"""Of each channel, bytes of decoded images that are kept from epoch to epoch: as many, or that share of all memory."""
+"""Most bytes of decoded images of each channel that are kept from epoch to epoch, and the largest share of all
+memory."""
 
 
 def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any], job: Job) -> ImageModel:
     """See ``ImageClassification.fit``."""
     form = Architecture(values.num_layers, values.shape, values.num_classes, bool(values.multi_label))
-    # First of all: what is missing must not be found missing after minutes of reading.
+    # First of all, so that weights that are missing are not found missing after minutes of reading.
     weights = pretrained.find(form, channels.get("model"), pretrained=bool(values.use_pretrained_model))
     text = None if weights is None else weights.symbol
-    if values.use_weighted_loss and not form.multi_label:
-        job.warning("use_weighted_loss has no effect without multi_label")
-    if values.top_k is not None and values.top_k > form.num_classes:
-        job.warning(f"top_k is {values.top_k}, more than num_classes, {form.num_classes}: top_k_accuracy is always 1")
-    if weights is not None and text is not None:
-        job.info(f"The network is that of '{weights.file}'; num_layers has no effect")
+    _warn_of_unused(values, form, weights, job)
     if weights is not None:
         _check_memory(weights, values, job.memory)
     training, validation = _pipelines(values, channels, form, job)
@@ -65,8 +62,6 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     keeper = Keeper(job, text or symbol.to_json(form), form.image_shape, values)
     stopping = EarlyStopping(maximize=True, tolerance=values.early_stopping_tolerance)
     resumer = Resumer(job, trainer, keeper, stopping)
-    if values.checkpoint_frequency is None:
-        job.info("checkpoint_frequency not set, will store the best model")
     epoch, over = resumer.resume()
     while epoch < values.epochs and not over:
         trainer.epoch(training, epoch, resumer)
@@ -90,9 +85,23 @@ def train(values: ImageClassificationHyperparameters, channels: Mapping[str, Any
     return model
 
 
+def _warn_of_unused(
+    values: ImageClassificationHyperparameters, form: Architecture, weights: Weights | None, job: Job
+) -> None:
+    """Say which hyperparameters have no effect, or a default instead."""
+    if values.use_weighted_loss and not form.multi_label:
+        job.warning("use_weighted_loss has no effect without multi_label")
+    if values.top_k is not None and values.top_k > form.num_classes:
+        job.warning(f"top_k is {values.top_k}, more than num_classes, {form.num_classes}: top_k_accuracy is always 1")
+    if weights is not None and weights.symbol is not None:
+        job.info(f"The network is that of '{weights.file}'; num_layers has no effect")
+    if values.checkpoint_frequency is None:
+        job.info("checkpoint_frequency not set, will store the best model")
+
+
 def _check_memory(weights: Weights, values: ImageClassificationHyperparameters, memory: int | None) -> None:
-    """See that what a step holds of the network that training starts from fits: ``copies`` of its weights, and of each
-    image its pixels, in bytes, and what is kept of it until the gradients are found.
+    """See that a training step of the network that training starts from fits into memory: ``copies`` of its weights
+    and, for each image, its pixels and what is kept of its activations until the gradients are known.
 
     Raises:
         TrainingDataError: it needs more than the ``memory`` bytes that there are.
@@ -110,7 +119,7 @@ def _check_memory(weights: Weights, values: ImageClassificationHyperparameters, 
 
 
 def ends(values: ImageClassificationHyperparameters, stopping: EarlyStopping, epoch: int) -> bool:
-    """Whether ``epoch``, counted from 0, was the last one, though the job allows more."""
+    """Whether early stopping ends training after ``epoch``, counted from 0."""
     enough = epoch + 1 >= values.early_stopping_min_epochs
     return bool(values.early_stopping) and enough and stopping.waited >= values.early_stopping_patience
 
@@ -146,9 +155,35 @@ def _check_count(count: int, values: ImageClassificationHyperparameters, job: Jo
 
 
 def _means(totals: Mapping[str, float]) -> tuple[Score, ...]:
-    """What was measured on the batches of an epoch, without the loss."""
+    """The means of the metrics on the batches of an epoch, without the loss."""
     means = ((name, total / totals[_COUNT]) for name, total in totals.items() if name not in ("loss", _COUNT))
     return tuple(Score("train", name, mean, maximize=True) for name, mean in means)
+
+
+def _precision(values: ImageClassificationHyperparameters, job: Job, *, gpu: bool) -> str:
+    """Keras' name of the precision in which the network is trained."""
+    if values.precision_dtype != "float16":
+        return "float32"
+    if not gpu:
+        job.info("precision_dtype float16: there is no GPU, and CPUs are slower with it; float32 is used")
+        return "float32"
+    job.info("precision_dtype float16: convolutions in half precision, weights in single")
+    return "mixed_float16"
+
+
+def _loss_and_metrics(
+    keras: ModuleType, values: ImageClassificationHyperparameters, form: Architecture
+) -> tuple[Any, list[Any]]:
+    """Keras' loss of scores, and what is measured of them."""
+    loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics: list[Any] = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
+    if form.multi_label:
+        loss = losses.binary_cross_entropy
+        metrics = [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)]  # of scores: a probability of one half
+    if values.top_k is not None:
+        likeliest = min(values.top_k, form.num_classes)
+        metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(likeliest, f"top_k_accuracy_{values.top_k}"))
+    return loss, metrics
 
 
 class Trainer:
@@ -170,14 +205,7 @@ class Trainer:
         from algorithms.common import gradients  # after Keras was seeded
 
         gpu = has_gpu()
-        policy = "float32"
-        if values.precision_dtype == "float16":
-            policy = "mixed_float16" if gpu else policy
-            job.info(
-                "precision_dtype float16: convolutions in half precision, weights in single"
-                if gpu
-                else "precision_dtype float16: there is no GPU, and CPUs are slower with it; float32 is used"
-            )
+        policy = _precision(values, job, gpu=gpu)
         decay = values.weight_decay if values.optimizer in ("sgd", "nag") else 0.0
         self._names = network.OWN_NAMES
         if text is None:
@@ -186,14 +214,7 @@ class Trainer:
             graph = read_graph(text, SYMBOL_FILE)
             self.network = other_networks.build(keras, graph, form.image_shape, decay, policy)
             self._names = other_networks.names(graph)
-        metrics: list[Any] = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
-        loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        if form.multi_label:
-            metrics = [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)]  # of scores: a probability of one half
-            loss = losses.binary_cross_entropy
-        if values.top_k is not None:
-            likeliest = min(values.top_k, form.num_classes)
-            metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(likeliest, f"top_k_accuracy_{values.top_k}"))
+        loss, metrics = _loss_and_metrics(keras, values, form)
         self.optimizer, jit = optimizer(keras, values), "auto" if gpu else False
         self._together = gradients.compiled(
             self.network, self.optimizer, job.hosts, loss=loss, metrics=metrics, jit_compile=jit
@@ -210,7 +231,7 @@ class Trainer:
         return [*self.network.variables, *self.optimizer.variables]
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """As a checkpoint has them."""
+        """The network's parameters by the names of a checkpoint."""
         return network.parameters(self.network, self._names)
 
     def start_from(self, weights: Weights) -> None:
@@ -224,7 +245,7 @@ class Trainer:
             self._together.align()
 
     def epoch(self, training: Pipeline, epoch: int, resumer: Resumer) -> None:
-        """One pass over the training images, or what is left of it, until a stop is asked for.
+        """One pass over the training images, or the rest of it after an interruption, until a stop is asked for.
 
         Raises:
             TrainingDataError: there are fewer images than a batch has, or the loss is not finite any more.
@@ -251,10 +272,7 @@ class Trainer:
                     return
         self.align()
         totals = self._totals_of_all()
-        if not np.isfinite(totals["loss"]):
-            raise TrainingDataError(
-                f"The loss of epoch {epoch} is {totals['loss']}: training diverged; a smaller learning_rate helps"
-            )
+        check_finite(totals["loss"], f"the loss of epoch {epoch}", self._values.learning_rate)
         self._job.report(Measured(_means(totals), step=epoch))
         self._job.report(Duration(epoch, time.perf_counter() - started))
         self.batches, self.totals = 0, {}
@@ -300,10 +318,11 @@ class Trainer:
         return found
 
     def validate(self, validation: Pipeline, epoch: int) -> float:
-        """The share of validation images whose class is the likeliest one; of labels that are right with several.
+        """The validation accuracy: the share of images whose likeliest class is the right one, or with ``multi_label``
+        the share of labels that are right.
 
         Raises:
-            TrainingDataError: there are no images, or a score is no number any more.
+            TrainingDataError: there are no images, or a score is not finite.
         """
         right = total = lost = 0
         shown = Kept() if self.shown is None else None  # always the same: one epoch is enough
@@ -318,10 +337,8 @@ class Trainer:
         right, total, lost = (int(count) for count in self._job.hosts.sum(np.array([right, total, lost]))[0])
         if not total:
             raise TrainingDataError("Channel 'validation' has no images")
-        if lost:
-            raise TrainingDataError(
-                f"The scores after epoch {epoch} are no numbers: training diverged; a smaller learning_rate helps"
-            )
+        what = f"a score of channel 'validation' after epoch {epoch}"
+        check_finite(np.nan if lost else 0.0, what, self._values.learning_rate)
         self.shown, accuracy = self.shown or shown, right / total
         self._job.report(Measured.of("validation", "accuracy", accuracy, maximize=True, step=epoch))
         return accuracy

@@ -1,4 +1,4 @@
-"""Which epochs' parameters are kept, and when there is no use in going on."""
+"""Which epochs' parameters are kept as the model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Parameters = dict[str, np.ndarray]
 class Earlier:
     """Checkpoints that are part of the artifact beside the last one, as files in a temporary folder.
 
-    The folder is there as long as this object, which the model holds.
+    The folder exists as long as this object, which belongs to the model.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Earlier:
         mxnet_files.save(self._folder / model.checkpoint, model.arrays)
 
     def parameters(self, epoch: int) -> Parameters:
-        """Those after an epoch, counted from 1."""
+        """The parameters after an epoch, counted from 1."""
         return load_arrays(self._folder / params_file(epoch))
 
 
@@ -75,7 +75,7 @@ class Keeper:
 
     @property
     def has_model(self) -> bool:
-        """Whether there is something that ``model`` can give."""
+        """Whether there are parameters for ``model``."""
         return self.newest is not None or self.last is not None
 
     def offer(self, parameters: Callable[[], Parameters], epoch: int, accuracy: float) -> None:
@@ -91,7 +91,8 @@ class Keeper:
             self.last = parameters(), epoch
 
     def model(self) -> ImageModel:
-        """The last epoch that was kept; where training ended before there was one, the last that was whole."""
+        """The model of the last epoch that was kept; if training ended before there was one, of the last complete
+        epoch."""
         if self.newest is None:
             assert self.last is not None
             self._keep(*self.last)
@@ -105,7 +106,7 @@ class Keeper:
             self._keep(dict(parameters), epoch - 1, told=False)
 
     def parameters(self, epoch: int) -> Parameters:
-        """Those after an epoch that is kept, or the last, counted from 1."""
+        """The parameters after an epoch, counted from 1, that is kept or is the last."""
         if self.newest is not None and self.newest.epoch == epoch:
             return dict(self.newest.arrays)
         if self.newest is None:

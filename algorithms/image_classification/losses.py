@@ -11,14 +11,14 @@ from algorithms.interface import Hosts
 
 
 def binary_cross_entropy(targets: Any, scores: Any) -> Any:
-    """Of each image and class, (n, num_classes), so that weights may be for each of them; Keras takes the mean."""
+    """The binary cross-entropy of each image and class, (n, num_classes): Keras weights each, and takes the mean."""
     import keras
 
     return keras.ops.binary_crossentropy(targets, scores, from_logits=True)
 
 
 class ClassWeights:
-    """Weights that make the images with a class count as much, all together, as those without it.
+    """Weights by which, for each class, the images that have it count as much in total as those that do not.
 
     With p the share of images that have the class, they are 1 / 2p for those and 1 / 2(1 - p) for the others, and at
     most ``_MOST``. Shares are of the images so far, so that pipes need not be read ahead.
@@ -35,7 +35,7 @@ class ClassWeights:
         return np.append(self._with, self._all)
 
     def resume(self, state: np.ndarray) -> None:
-        """Count on from there."""
+        """Go on counting from ``state``."""
         self._with, self._all = state[:-1].copy(), float(state[-1])
 
     def of(self, targets: np.ndarray, hosts: Hosts = ONE_HOST) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The trained network: what it says of an image, and its artifact, a checkpoint of MXNet with the shape of its input.
+"""The trained network: its predictions for images, and its artifact, a checkpoint of MXNet with the shape of its input.
 
 ``image-classification-NNNN.params`` (the epoch, counted from 1), ``image-classification-symbol.json`` and
 ``model-shapes.json``. Any checkpoint with such names serves, whoever wrote it, if its graph has the operators that
@@ -33,7 +33,7 @@ PREFIX = "image-classification"
 SYMBOL_FILE = f"{PREFIX}-symbol.json"
 SHAPES_FILE = "model-shapes.json"
 LARGEST_SIDE = 4096
-"""Of the height and width of a network's input, in pixels."""
+"""Largest height and width of a network's input, in pixels."""
 _REQUEST = "request"
 
 
@@ -53,7 +53,7 @@ class ImageModel(Model):
         symbol: the text of the symbol file.
         arrays: parameters by MXNet's names, ``arg:`` and ``aux:`` before them.
         image_shape: channels, height and width of the input.
-        epoch: after which the parameters are.
+        epoch: the number of the epoch that the parameters are from.
         batch: the batch size of training, which ``model-shapes.json`` states.
         earlier: files of checkpoints before this one, kept in the artifact.
 
@@ -84,7 +84,7 @@ class ImageModel(Model):
 
     @cached_property
     def network(self) -> Network:
-        """What computes, made once. It holds the parameters again, prepared."""
+        """The network ready to compute, made at the first use. It has its own copy of the parameters."""
         parameters = {name.partition(":")[2]: array for name, array in self.arrays.items()}
         return Network(self.graph, parameters, self.image_shape)
 
@@ -94,8 +94,8 @@ class ImageModel(Model):
         return params_file(self.epoch)
 
     def predict(self, batch: Items, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
-        """``prediction``, (n, classes) float32: the probability of each class. The kind of an image's file is looked
-        for in its bytes, as clients often name another one.
+        """``prediction``, (n, classes) float32: the probability of each class. The file format of an image is detected
+        from its bytes, as clients often state another one.
 
         Raises:
             ImageError: an image cannot be decoded.
@@ -106,7 +106,7 @@ class ImageModel(Model):
         return {PREDICTION: np.stack([self.probabilities(image) for image in batch.values])}
 
     def predict_memory(self, batch: Items) -> int:
-        """One image after the other is decoded, brought to size and given to the network."""
+        """Bytes for one image at a time, which is decoded, resized and given to the network."""
         size = (self.image_shape[2], self.image_shape[1])
         files = (image for image in batch.values if isinstance(image, bytes))
         largest = max((decoding_and_scaling_bytes(image, size) for image in files), default=0)
@@ -128,7 +128,7 @@ class ImageModel(Model):
         return self.network(resized(image, self.image_shape))
 
     def figures(self, sample: Sample | None) -> list[Figure]:
-        """What is said of the validation images of the job."""
+        """Figures of the predictions for validation images."""
         from algorithms.image_classification import shown  # which needs this module
 
         return [] if self.shown is None else shown.figures(self, self.shown)

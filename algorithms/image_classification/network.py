@@ -75,7 +75,7 @@ class KerasOperators:
         return self._layers.Add(dtype=self._precision, name=name[1:])([x, y])  # a name may not begin with _ here
 
     def max_pool(self, x: Any, name: str, kernel: int, stride: int, pad: int) -> Any:
-        """See ``Operators``. It follows a ReLU, so that zeros are never the largest."""
+        """See ``Operators``. Padding by zeros will do, as a ReLU comes before it: no number is below 0."""
         padded = self._layers.ZeroPadding2D(pad, dtype=self._precision, name=f"{name}_pad")(x)
         return self._layers.MaxPooling2D(kernel, stride, dtype=self._precision, name=name)(padded)
 
@@ -96,18 +96,19 @@ class KerasOperators:
 
 
 def _of_pixels(keras: Any) -> Any:
-    """The batch norm before the first convolution, of whose input only beta wants a gradient: a sum over all images.
+    """The batch norm before the first convolution. Only its beta needs a gradient, which is a sum over all images.
 
-    It gives its result without a gradient, and a picture of zeros, (1, height, width, channels), whose gradient is that
-    of beta. The convolution of both, added up, is that of the result; and its gradients are found by one picture
-    instead of all, a sixth of a step of 20 layers.
+    It gives its result, without a gradient, and an image of zeros, (1, height, width, channels), through which beta
+    gets its gradient. The convolutions of the two, added, are that of the result; so the gradient of the convolution's
+    input is computed for one image instead of all, which saves a sixth of a step of 20 layers.
     """
     ops = keras.ops
 
     class OfPixels(keras.layers.BatchNormalization):
         def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
             values = super().call(inputs, training=training, mask=mask)
-            # Cast as a whole: so the gradient is summed over the picture in beta's precision, not in half of it.
+            # Cast as a whole, so that the gradient is summed over the image in beta's precision, and not in half
+            # precision.
             picture = ops.zeros((1, *inputs.shape[1:]), self.beta.dtype) + (self.beta - ops.stop_gradient(self.beta))
             return [ops.stop_gradient(values), ops.cast(picture, values.dtype)]
 
@@ -182,7 +183,7 @@ _SUFFIXES = {
 
 
 def _variables(network: Any) -> Iterator[tuple[str, Any]]:
-    """Name in a checkpoint and variable, of every parameter."""
+    """Every parameter: its name in a checkpoint, and its variable."""
     for layer in network.layers:
         for variable in layer.weights:
             if variable.name in _SUFFIXES:  # not the seeds of random layers

@@ -24,5 +24,5 @@ def optimizer(keras: Any, values: ImageClassificationHyperparameters) -> Any:
 
 
 def learning_rate(values: ImageClassificationHyperparameters, epoch: int) -> float:
-    """The learning rate of an epoch, counted from 0: multiplied once for each step that lies behind."""
+    """The learning rate of an epoch, counted from 0: multiplied by the factor for each of the ``steps`` before it."""
     return values.learning_rate * values.lr_scheduler_factor ** sum(epoch >= step for step in values.steps)

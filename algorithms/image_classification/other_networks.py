@@ -1,12 +1,12 @@
-"""Networks of other forms than the one described here, which training starts from: MXNet's symbol file says them.
+"""Training from a checkpoint of another network than ``architecture.resnet``: MXNet's symbol file describes it.
 
-``prepared`` makes of a checkpoint the symbol file of this job's artifact, which is the same network with a last layer
-for the classes of the job; ``build`` makes of that the Keras network that is trained. What serves must be able to run
-the symbol, so what it refuses, or finds too large for its parameters, is refused before anything is built.
+``prepared`` turns a checkpoint's symbol file into that of this job's artifact: the same network with a last layer for
+the classes of the job. ``build`` makes the Keras network of it. Serving must be able to run the symbol, so a network
+that it would refuse, or that is too large for its parameters, is refused before anything is built.
 
-Training knows the operators that serving knows, apart from a softmax before the end and a stop of gradients. What a
-batch norm does is as in MXNet: with ``use_global_stats`` its statistics stay as they are, with ``fix_gamma`` its gamma
-is 1. ``__lr_mult__`` and other hints that a node may have beside its operator's attributes are not heeded.
+Training has the same operators as serving, except a softmax before the end and a stop of gradients. Batch norm is as in
+MXNet: with ``use_global_stats`` its statistics do not change, with ``fix_gamma`` its gamma is 1. ``__lr_mult__`` and
+other hints that a node may have besides its operator's attributes are ignored.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from recordio.limits import MOST_TRAINED_NODES
 _OF_WEIGHT = {"Convolution": "num_filter", DENSE: "num_hidden"}
 """Operators with a weight, and the attribute that says how many outputs it has."""
 _AFTER_LAST = SCALARS | {"Flatten", "Pooling", "Activation", "LeakyReLU", "clip", "Dropout"}
-"""What may stand between the last layer with a weight and the scores: it has no number for each class."""
+"""What may stand between the last layer with a weight and the scores: operators without parameters for each class."""
 _LEFT_OUT = IDENTITIES - {"Dropout", "BlockGrad"}
-"""Operators that do nothing to what is trained in float32."""
+"""Operators without effect in float32."""
 _HINTS = frozenset({"ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage"})
 """Attributes that old symbol files have beside those of an operator; newer ones write them between underscores."""
 _SUFFIXES: dict[str, tuple[str, ...]] = {
@@ -58,8 +58,8 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
 _SLOPES = ("arg:gamma",)
 """Those of a LeakyReLU that learns its slopes."""
 _BETWEEN = 2
-"""Values as large as its result that a gelu or an LRN keeps besides what it reads: of 50 in a row TensorFlow kept 3.3
-for each, all in all."""
+"""Arrays of the size of their result that a gelu or an LRN keeps for the gradient, besides its input: TensorFlow kept
+3.3 in all for each of 50 in a row."""
 _ONE = str((1,))  # as symbol files say shapes
 
 
@@ -120,7 +120,7 @@ def _kept(graph: Graph, shapes: Mapping[int, tuple[int, ...]]) -> int:
 
 
 def _is_composed(node: Node) -> bool:
-    """Whether it is several operators in training, each of which keeps what it reads."""
+    """Whether training computes it by several operators, each of which keeps its input for the gradient."""
     return node.operator == "LRN" or node.attributes.get("act_type") == "gelu"
 
 
@@ -146,7 +146,7 @@ def _learns_slopes(node: Node) -> bool:
 
 
 def _weight(graph: Graph, node: Node, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """That of a convolution or a dense layer, of at least one dimension."""
+    """The weight of a convolution or a dense layer; it has at least one dimension."""
     name = graph.nodes[node.inputs[1]].name if len(node.inputs) > 1 else ""
     weight = arrays.get(f"arg:{name}")
     if weight is None or not weight.ndim:
@@ -240,7 +240,7 @@ class _Writer:
                     self.used[name] = np.zeros(shape, np.float32)
         if node.operator in _OF_WEIGHT:
             attributes[_OF_WEIGHT[node.operator]] = _weight(self._graph, node, self.used).shape[0]
-        # MXNet takes it that a LeakyReLU learns a slope for each channel, unless it is told.
+        # Unless told otherwise, MXNet assumes that a LeakyReLU learns a slope for each channel.
         shapes = [self._arrays[name].shape if _learns_slopes(node) else None for name in names]
         parameters = [self._made.variable(name[4:], shape) for name, shape in zip(names, shapes, strict=True)]
         if node.operator == "SliceChannel":
@@ -288,7 +288,8 @@ def build(
 
 @contextlib.contextmanager
 def _deep(layers: int) -> Iterator[None]:
-    """Keras follows a network from its end to its beginning by a call in a call for each layer, or a few."""
+    """Allow deep recursion: Keras follows a network from its end to its beginning by one or more calls for each
+    layer."""
     usual = sys.getrecursionlimit()
     sys.setrecursionlimit(usual + 4 * layers)
     try:
@@ -298,5 +299,5 @@ def _deep(layers: int) -> Iterator[None]:
 
 
 def _layer_name(at: int) -> str:
-    """Of the node ``at``: names in a symbol file may be any, and those of layers may not."""
+    """A name for the layer of the node ``at``, whose own name may have characters that Keras' names may not."""
     return f"node{at}"

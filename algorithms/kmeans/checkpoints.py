@@ -14,7 +14,7 @@ from algorithms.interface import Hosts
 from algorithms.kmeans.narrow import Met
 
 if TYPE_CHECKING:
-    from algorithms.kmeans.fit import State
+    from algorithms.kmeans.state import State
 
 
 @dataclass

@@ -12,8 +12,10 @@ from algorithms.arrays import QuietJob
 from algorithms.checkpoints import Checkpoint
 from algorithms.estimators.streams import Streams
 from algorithms.kmeans.checkpoints import Place, resume, to_checkpoint
-from algorithms.kmeans.fit import State, final_random, initialize, options_of, see
+from algorithms.kmeans.final import finalize
+from algorithms.kmeans.fit import final_random, initialize, options_of, see
 from algorithms.kmeans.model import KMeansModel
+from algorithms.kmeans.state import State
 from recordio.batches import Batch, cut
 
 
@@ -61,7 +63,7 @@ class KMeans(ClusterMixin, Streams):
         return int(values.k)
 
     def _finish(self, state: State, values: Any, job: QuietJob) -> KMeansModel:
-        found = state.finalize(values.k, options_of(values), final_random(job.seed), job.info)
+        found = finalize(state, values.k, options_of(values), final_random(job.seed), job.info)
         return KMeansModel(found.centers)
 
     def _taken_apart(self, state: State) -> Checkpoint:

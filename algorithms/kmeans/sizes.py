@@ -9,6 +9,8 @@ import scipy.sparse as sp
 
 from recordio.batches import Features
 
+SMALL_PRODUCT = 2e8
+"""Floating-point operations of a product, a few milliseconds of one processor, that BLAS threads are not to share."""
 CAPACITY = 256 << 20
 """Bytes of rows that the sample may hold before it is cut back to its size: the fewer cuts the better."""
 _SAMPLE_NUMBERS = CAPACITY // 8  # numbers in the rows of the sample: half of what may be held between cuts, in float32

@@ -65,7 +65,7 @@ class LDAHyperparameters(Hyperparameters):
     tuning_objective_metric: str = tuning_metric()
 
     def check(self) -> list[str]:
-        """There are no more topics than words."""
+        """There must be no more topics than words."""
         if self.num_topics > self.feature_dim:
             return [f"Hyperparameter 'num_topics': {self.num_topics} is more than feature_dim, {self.feature_dim}"]
         return []
@@ -107,8 +107,8 @@ class LDA(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: LDAHyperparameters) -> int:
-        """Four numbers, in float64, of each word in each of the topics that are begun with: the topics, and the moments
-        as they are decomposed, with the directions through which they are seen."""
+        """Bytes of four float64 numbers for each word in each of the topics that training starts with: the topics
+        themselves, and the directions and moments of the decomposition."""
         width = hyperparameters.feature_dim
         return 4 * 8 * width * topics_begun(hyperparameters.num_topics, width, is_text=False)
 

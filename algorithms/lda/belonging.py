@@ -18,7 +18,7 @@ _TINY = 1e-30
 
 
 def blocks(counts: sp.csr_array, topics: int, numbers: int = _BLOCK_NUMBERS) -> Iterator[slice]:
-    """Slices of documents whose words times ``topics`` are so many ``numbers`` at most (one document at the least)."""
+    """Slices of documents, each of whose words times ``topics`` are at most ``numbers``; one document at least."""
     limit = max(1, numbers // topics)
     start, documents = 0, counts.shape[0]
     while start < documents:
@@ -29,12 +29,12 @@ def blocks(counts: sp.csr_array, topics: int, numbers: int = _BLOCK_NUMBERS) -> 
 
 
 def update_blocks(counts: sp.csr_array, topics: int) -> Iterator[slice]:
-    """Slices of documents that ``divide`` takes best at a time."""
+    """Slices of documents of the size that is fastest for ``divide``."""
     return blocks(counts, topics, _BLOCK_NUMBERS if _kernel is None else _BLOCK_WORDS * topics)
 
 
 def ratios(counts: sp.csr_array, mixtures: np.ndarray, words: np.ndarray) -> tuple[sp.csr_array, np.ndarray]:
-    """Counts over the probabilities of their words, CSR as ``counts``, and these probabilities, (non-zeros,).
+    """Counts divided by the probabilities of their words, CSR as ``counts``, and these probabilities, (non-zeros,).
 
     Args:
         counts: (n, V) CSR. mixtures: (n, K). words: topics in columns, (V, K).
@@ -53,13 +53,13 @@ def divide(
     sizes: np.ndarray | None = None,
     expected: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
-    """The words of documents that belong to each topic, (n, K) float32, and the log likelihood of all their words.
+    """How many words of each document belong to each topic, (n, K) float32, and the log likelihood of all their words.
 
     Args:
         counts: (n, V) CSR float32. mixtures: theta, (n, K) float32. words: topics in columns, (V, K) float32.
-        sizes: (n,) float32, words of each document with those of its prior: each word is then left out of the mixture
-            by which it is divided (CVB0). None for the mean-field update.
-        expected: (V, K) float32, is added how many of each word belong to each topic.
+        sizes: (n,) float32, words of each document and of its prior: then each word is left out of the mixture by which
+            it is divided (CVB0). None for the mean-field update.
+        expected: (V, K) float32, to which is added how many of each word belong to each topic.
     """
     if _kernel is not None:
         belonging = np.empty(mixtures.shape, np.float32)

@@ -14,15 +14,15 @@ import numpy as np
 from algorithms.common.blas import threads_for
 
 _SAME = 1e-5
-"""Errors of two starts that differ by less, relative to the tensor, are those of the same decomposition."""
+"""Two starts whose errors differ by less than this, relative to the tensor, have found the same decomposition."""
 
 _MOST_PRODUCTS, _LEAST_ITERATIONS = 1 << 31, 100
-"""Multiplications of all starts together, of which an iteration takes r^4: no bound up to 21 terms, a second or two at
-most. What the better one of several starts gains of a large tensor no longer shows after the steps that follow; with 32
-iterations in place of a hundred, 200 topics of 50,000 words came out at a perplexity 1 % higher."""
+"""Most multiplications of all starts together, a second or two of work. An iteration takes r^4, so that up to 21 terms
+have all their starts. For large tensors the gain by the best of several starts is lost in the likelihood steps that
+follow; but with 32 iterations in place of a hundred, 200 topics of 50,000 words ended at a perplexity 1 % higher."""
 
 _HEARD = 100
-"""Iterations between two looks at whether a stop was asked for: a tolerance near 0 is never met."""
+"""Iterations between two checks whether a stop was asked for, as a tolerance near 0 is never met."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def decompose(
     report: Callable[[Decomposition], None],
     stopped: Callable[[], bool] = lambda: False,
 ) -> Decomposition:
-    """The best of up to ``max_restarts`` random starts; the search ends once the best has been found twice, with
-    the work that large tensors are given, or soon after ``stopped`` has become true.
+    """The best of up to ``max_restarts`` random starts. The search ends earlier once the best has been found twice,
+    once the work that is allowed is done (see above), or soon after ``stopped`` has become true.
 
     Args:
         tensor: (r, r, r), symmetric, float64.

@@ -1,4 +1,4 @@
-"""Topics for other programs, and why these do not find a document's: see ``docs/export.md``."""
+"""Topics for other programs, and why these cannot find the mixture of a document: see ``docs/export.md``."""
 
 from algorithms.common.documents import arrays_as_json as to_json  # noqa: F401 - oba export looks for it here
 

@@ -29,27 +29,27 @@ if TYPE_CHECKING:
     from algorithms.lda import LDAHyperparameters
 
 _EXTRA, _TEXT_EXTRA, _MOST_TEXT_EXTRA = 1.25, 2, 100
-"""A quarter more topics are fitted than asked for; of text up to twice as many, as long as they are so few."""
+"""Topics that are fitted for each one that is asked for; for text twice as many, as long as these are at most 100."""
 _TEXT_WORDS = 20
-"""Words of the vocabulary for each topic, and of a document in the mean, from which on a corpus counts as text: the
-moments of fewer do not hold more topics than there are."""
+"""From so many words of the vocabulary for each topic, and so many words in the mean document, a corpus counts as text.
+The moments of a smaller one do not hold more topics than there are."""
 _MOST_RANK = 128
-"""Topics that are read off the tensor, which costs (D + 2 V) r^3; documents start those beyond."""
+"""Most topics that are read off the tensor, which costs (D + 2 V) r^3; further topics start from documents."""
 _FIRST_SWEEPS, _LAST_ROUNDS, _LAST_SWEEPS = 12, 10, 5
 _MOST_DROPS = 25  # phases that begin by leaving out topics: with more topics to leave out, several at a time
 _SWEEPS_A_DROP, _SWEEPS_OF_MANY = 4, 2  # of such a phase, and where several topics go at a time
 MOMENTS = "moments"
 _MOST_WORDS = 1e30
-"""Of all documents: sums of products with their probabilities and priors stay within float32."""
+"""Most words of all documents, so that sums of products with their probabilities and priors stay within float32."""
 _ENOUGH = 1e-5
-"""The steps end when one gains less of a word's log likelihood, relative to it."""
+"""The steps end when one raises a word's log likelihood by less than this share of it."""
 
 
 def train(hyperparameters: LDAHyperparameters, stream: Stream, job: Job) -> LDAModel:
     """Fit topics to the documents of ``stream``.
 
     Raises:
-        ModelError: the checkpoint to go on from is of other code.
+        ModelError: the checkpoint to go on from was written by other code.
         TrainingDataError: there are no documents, or their features are not counts of words.
         TrainingStopped: a stop was asked for before a document was read.
     """
@@ -90,13 +90,13 @@ def _is_text(counts: sp.csr_array, wanted: int, hosts: Hosts) -> bool:
 
 
 def topics_begun(wanted: int, words: int, *, is_text: bool) -> int:
-    """How many topics are begun with, of which ``wanted`` stay."""
+    """The number of topics that training starts with, of which ``wanted`` will be left."""
     most = min(_TEXT_EXTRA * wanted, _MOST_TEXT_EXTRA) if is_text else 0
     return min(max(math.ceil(_EXTRA * wanted), most), words)
 
 
 def _joined(size: int, found: Mapping[int, Checkpoint], hosts: Hosts) -> tuple[Checkpoint, int]:
-    """See ``algorithms.checkpoints.Join``. Hosts differ in nothing but the mixtures of their documents."""
+    """See ``algorithms.checkpoints.Join``. The hosts' states differ only in the mixtures of their documents."""
     leaders = found.get(0)
     own = None if leaders is None else [leaders.position, json.dumps(leaders.state), dict(leaders.arrays)]
     position, state, arrays = next(told for told in hosts.gather(own) if told is not None)
@@ -117,7 +117,7 @@ def _first_topics(
     checkpoints: Checkpoints,
     job: Job,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Prior and topics by the moments, (fitted,) and (fitted, V)."""
+    """First guess of the prior, (fitted,), and of the topics, (fitted, V), from the moments."""
     random = np.random.default_rng(job.seed)
     if resumed is None:
         with job.timer("moment1.time"):
@@ -177,13 +177,13 @@ def read(stream: Stream, feature_dim: int, job: Job) -> sp.csr_array:
     if not any_host(job.hosts, any(len(part) for part in parts)):
         if job.stop_requested:
             raise TrainingStopped("no document had been read")
-        raise TrainingDataError("No training data processed: the train channel is empty.")
+        raise TrainingDataError("No training data processed: channel 'train' is empty.")
     joined = sp.csr_array(concatenate(parts).features if parts else (0, feature_dim), dtype=np.float32)
     joined.sum_duplicates()
     joined.eliminate_zeros()
     if (words := float(joined.sum(dtype=np.float64))) > _MOST_WORDS:
         raise TrainingDataError(
-            f"the train channel holds {joined.data.max():g}, and {words:.2g} in all; features must be counts of words, "
+            f"channel 'train' holds {joined.data.max():g}, and {words:.2g} in all; features must be counts of words, "
             f"{_MOST_WORDS:.0e} in all at most, which float32 can add up: divide them all by one number"
         )
     return joined
@@ -214,10 +214,11 @@ def fill(
     random: np.random.Generator,
     hosts: Hosts,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As many topics as ``fitted``: where the moments had fewer, the words of a document or so start the others.
-    ``alpha`` is (k,), ``beta`` (k, words), and both come back with ``fitted`` for k.
+    """Prior and topics filled up to ``fitted`` topics: those that the moments lack start from the words of a few
+    documents.
 
-    All are smoothed, so that the steps that follow can give a topic any word.
+    ``alpha`` is (k,), ``beta`` (k, words); (fitted,) and (fitted, words) are returned. All topics are smoothed, so that
+    the steps that follow can give a topic any word.
     """
     missing = fitted - len(alpha)
     if missing:
@@ -241,10 +242,10 @@ def _documents(counts: sp.csr_array, number: int, random: np.random.Generator, h
 
 
 class Climb:
-    """Steps up the likelihood, on the way of which the topics that say least are left out until ``wanted`` remain.
+    """Steps up the likelihood, between which the least informative topics are left out until ``wanted`` remain.
 
-    Then the prior, of which ``alpha`` is a first guess, is fitted too. A phase is a number of sweeps, with what is done
-    before the first of them: none, then topics that are left out, and then a step of the prior.
+    Then the prior, of which ``alpha`` is a first guess, is fitted, too. Training is a sequence of phases: a phase is a
+    number of sweeps, before which nothing is done (in the first), topics are left out, or the prior takes a step.
     """
 
     def __init__(
@@ -274,7 +275,7 @@ class Climb:
         checkpoints: Checkpoints,
         job: Job,
     ) -> Climb:
-        """Where a checkpoint was written.
+        """The steps as they were when a checkpoint was written.
 
         Raises:
             ModelError: it lacks what the steps go on with.
@@ -318,7 +319,7 @@ class Climb:
             self._ascent.fit_smoothing()
 
     def _sweep(self) -> None:
-        """The sweeps of a phase; fewer, once they gain little or a stop was asked for."""
+        """Do the sweeps of a phase, or fewer, once they gain little or a stop was asked for."""
         is_last = self._phase > self._rounds
         a_drop = _SWEEPS_A_DROP if self._drops <= _MOST_DROPS else _SWEEPS_OF_MANY
         times = _LAST_SWEEPS if is_last and self._phase else a_drop if self._phase else _FIRST_SWEEPS

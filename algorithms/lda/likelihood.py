@@ -20,20 +20,20 @@ from algorithms.interface import Hosts
 from algorithms.lda.belonging import blocks, divide, ratios, update_blocks
 
 LEAST_SMOOTHING, _MOST_SMOOTHING = 0.01, 1.0
-"""Words that each topic is taken to have had of every word beforehand, so that no word is impossible. How many is
-fitted: in few documents many words have not occurred by chance alone, and in many hardly any."""
+"""Bounds of the smoothing, the number of each word that every topic is assumed to have had beforehand, so that no word
+is impossible. It is fitted: in few documents many words are missing just by chance, in many hardly any."""
 
 _PRIOR_DOCUMENTS, _PRIOR_STEPS, _PRIOR_TOLERANCE = 1 << 13, 20, 1e-4
 _LEAST_PRIOR = 1e-5
 _GUESS_WEIGHT = 3
-"""What the first guess of the prior weighs beside the documents, as a gamma distribution around it with this rate and
-shape at most. A few short documents would have a prior of next to nothing, as topics can be found that each of them is
-wholly of."""
+"""The weight of the first guess of the prior against the documents: rate and largest shape of a gamma distribution
+around it. Fitted to a few short documents alone the prior would be nearly 0, as some topics explain each of them
+wholly."""
 _SMOOTHING_NUMBERS, _SMOOTHING_STEPS, _SMOOTHING_TOLERANCE = 1 << 16, 5, 1e-3
 _TINY = 1e-30
 _COHERENCE_DOCUMENTS, _FIRST_WORDS = 1 << 16, 10
 _LEAST_COHERENCE = 0.1
-"""Below it topics are told apart without NPMI, which is then much of it noise."""
+"""The lowest NPMI by which topics are compared; lower values are mostly noise."""
 _PART_WORDS = 64
 _DIVERGED_WORDS = 1 << 9  # words whose divergences are computed at a time: what stays in the cache
 _INFERENCE_STEPS, _INFERENCE_ROUNDS, _INFERENCE_TOLERANCE = 10, 20, 1e-5
@@ -43,13 +43,16 @@ class Ascent:
     """Topics on their way up the likelihood.
 
     Args:
-        counts: (D, V) CSR float32, of this host. alpha: (K,). beta: (K, V), rows that sum to 1. hosts: which all call
-            the same; what one does next hangs on sums and on the leader's numbers alone.
+        counts: (D, V) CSR float32, of this host.
+        alpha: (K,).
+        beta: (K, V), rows that sum to 1.
+        hosts: which all call the same methods; what one does next depends on sums and the leader's numbers alone.
 
     Attributes:
         alpha: (K,) float64. words: topics in columns, (V, K) float32.
         mixtures: theta of each document, (D, K) float32. Memory: that, and the non-zeros.
-        smoothing: words that are added to each word of each topic. sizes: words of each topic, (K,) float64, with them.
+        smoothing: what is added to the number of each word in each topic.
+        sizes: words of each topic, (K,) float64, with the smoothing.
     """
 
     def __init__(self, counts: sp.csr_array, alpha: np.ndarray, beta: np.ndarray, hosts: Hosts = ONE_HOST) -> None:
@@ -98,11 +101,11 @@ class Ascent:
         return float(likelihoods[0]) / self._every_word
 
     def fit_prior(self, guess: float) -> None:
-        """Move ``alpha`` to where the topics of the documents are likeliest, given how many words each topic has, and
-        that its sum was thought to be ``guess``.
+        """Set ``alpha`` to its maximum a posteriori estimate, given the expected words of each topic in each document,
+        and ``guess`` as its expected sum.
 
         The fixed point of T. Minka, "Estimating a Dirichlet distribution", 2000, equation 55, with expected numbers of
-        words in the place of numbers. The prior of a corpus shows in a part of it: of many documents, some are taken.
+        words in the place of counts. A part of the documents is enough where there are many.
         """
         step = max(1, self._documents // _PRIOR_DOCUMENTS)
         lengths = self._lengths[::step].astype(np.float64)
@@ -123,8 +126,8 @@ class Ascent:
                 break
 
     def fit_smoothing(self) -> None:
-        """Move ``smoothing`` to where the words of the topics are likeliest, by the same fixed point; of a large
-        vocabulary, some words are taken. Needs a ``sweep`` before."""
+        """Set ``smoothing`` to its maximum likelihood estimate by the same fixed point, from a part of a large
+        vocabulary. There must have been a ``sweep``."""
         self.smoothing = from_leader(self._hosts, self._fitted_smoothing)
 
     def _fitted_smoothing(self) -> float:
@@ -148,15 +151,16 @@ class Ascent:
         return mass / mass.sum()
 
     def drop_least(self, number: int, *, coherent: bool = False) -> None:
-        """Leave out so many topics that say least, and spread their prior over the others.
+        """Leave out the least informative topics, and spread their prior over the others.
 
-        Share times divergence from the mixture of the others is what the words of a topic would lose in likelihood
-        without it; so a small topic that nothing else tells of stays before a large one of common words. But noise of a
-        few words diverges most of all, and the cube root keeps it in its place: with it both the corpora of known
-        topics and the texts of ``benchmarks/topics.py`` come out no worse than by share alone, and mostly better.
+        A topic's share times its divergence from the mixture of the other topics is the likelihood that its words would
+        lose without it. So a small topic that no other resembles is kept rather than a large one of common words.
+        Topics that are noise of a few words diverge most of all; the cube root of the divergence limits their worth.
+        With it both the corpora of known topics and the texts of ``benchmarks/topics.py`` come out no worse than by
+        share alone, and mostly better.
 
-        ``coherent``: of two such topics the one stays whose first words occur in the same documents, by which readers
-        judge topics (Lau, Newman, Baldwin, EACL 2014); a mixture of two themes has little of it.
+        ``coherent``: the worth counts coherence, too, by which readers judge topics (Lau, Newman, Baldwin, EACL 2014):
+        do a topic's first words occur in the same documents? A mixture of two themes has little of it.
         """
         shares = self.shares()
         divergences = np.zeros(len(shares))
@@ -183,9 +187,9 @@ class Ascent:
 
 
 def _first_words(words: np.ndarray) -> np.ndarray:
-    """The likeliest words of each topic, in no order, (K, n), of topics in columns, (V, K).
+    """The n likeliest words of each topic, unordered, (K, n), of topics in columns, (V, K).
 
-    They are among the words of those n parts of the vocabulary whose likeliest words are likeliest.
+    Only n parts of the vocabulary are searched, those with the largest maxima, as no other part can have one of them.
     """
     number, parts = min(_FIRST_WORDS, len(words)), np.arange(0, len(words), _PART_WORDS)
     best = np.maximum.reduceat(words, parts, axis=0)
@@ -198,17 +202,17 @@ def _first_words(words: np.ndarray) -> np.ndarray:
 
 
 def _whole(expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Expected numbers of words as the chance that there is any, and how many there are then.
+    """For expected numbers of words the probability that there is any, and the number given that there is.
 
-    Numbers are whole: half a word in each of two documents is one word in one of them, which says more of a small
-    prior. As Teh, Newman, Welling (NIPS 2006) do, with the Poisson distribution's chance of any.
+    True numbers are whole: half a word expected in each of two documents is one word in one of them, which tells more
+    of a small prior. So do Teh, Newman, Welling (NIPS 2006); the probability is that of the Poisson distribution.
     """
     some = -np.expm1(-expected)
     return some, expected / some
 
 
 def _prior_step(alpha: np.ndarray, gained: np.ndarray, expected: float, guess: float) -> tuple[np.ndarray, bool]:
-    """The next prior of the fixed point, and whether it is the last."""
+    """The next prior of the fixed-point iteration, and whether the iteration is over."""
     if not (expected > 0 and gained.max() > 0):
         return alpha, True  # the prior is so large that, in float64, documents say nothing of it
     rate = _GUESS_WEIGHT / max(guess, 1)

@@ -27,7 +27,7 @@ class LDAModel(Model):
     """Attributes:
     alpha: the Dirichlet prior of a document's topics, (K,) float32.
     beta: the probability of each word in each topic, (K, V) float32, rows that sum to 1.
-    described: what training knows of the topics besides; the artifact does not hold it.
+    described: words, sizes and coherence of the topics, which only training knows; not in the artifact.
     """
 
     alpha: np.ndarray
@@ -49,7 +49,8 @@ class LDAModel(Model):
         return np.ascontiguousarray(self.beta.T)
 
     def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
-        """``topic_mixture``, (n, K) float32: the mean of what is known of it; alpha's for a document without words."""
+        """``topic_mixture``, (n, K) float32: the mean of its posterior, or of the prior for a document without
+        words."""
         gamma = infer(self._counts(batch), self.alpha, self._words)
         return {TOPIC_MIXTURE: gamma / gamma.sum(axis=1, keepdims=True)}
 

@@ -32,7 +32,7 @@ _BLOCK_NUMBERS = 1 << 22
 _RANK_TOLERANCE = 1e-6
 """Eigenvalues of M2 below this share of the largest are rounding."""
 _EIGEN_TOLERANCE = 1e-3
-"""Of residuals; eigenvalues are exact to about its square, far below what the documents' number leaves open."""
+"""Tolerance of residuals; eigenvalues are exact to about its square, far below the sampling error of the documents."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Moments:
         documents = int(hosts.sum(np.array([long_enough.sum()]))[0][0])
         if not documents:
             raise TrainingDataError(
-                "no document of the train channel has three words or more; features must be the counts of words"
+                "no document of channel 'train' has three words or more; features must be the counts of words"
             )
         kept = counts if long_enough.all() else counts[long_enough]
-        # Once, since each of a thousand products would do so.
+        # Once here, since each of a thousand products would do it again.
         self.counts = sp.csr_array((kept.data.astype(np.float64), kept.indices, kept.indptr), shape=kept.shape)
         self.alpha0 = alpha0
         self._hosts = hosts

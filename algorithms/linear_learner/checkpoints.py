@@ -1,4 +1,4 @@
-"""Training by mini-batches: how far it is, and its state as a checkpoint. Exact training is over too soon for one."""
+"""The state of training by mini-batches, and its checkpoints. Exact training is too short for any."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ _NUMBERS = ("threshold", "objective", "lowest_objective", "value", "margin")
 
 @dataclass
 class Run:
-    """How far training is.
+    """The state of training.
 
     Attributes:
-        size: rows of a step on this host in the running epoch. losses: (m,), each model's sum over its rows of that
-            epoch. epoch: epochs that are over. steps, seen: of the running one, and its rows. over: training has ended.
-        period: steps between exchanges with other hosts, 1 where all steps are taken together. step: seconds that one
-            takes, as its sizes tell.
+        size: rows of a step on this host in the running epoch.
+        losses: (m,), the sum of each model's losses on this host's rows of the running epoch.
+        epoch: epochs that are over.
+        steps, seen: steps of the running epoch, and their rows.
+        over: whether training has ended.
+        period: steps between exchanges with other hosts; 1 if all steps are taken together.
+        step: estimated seconds of a step.
         best, winner: of the epochs so far; see ``fit``.
     """
 
@@ -47,8 +50,8 @@ class Run:
 
 
 def to_checkpoint(run: Run) -> Checkpoint:
-    """Parameters, optimizer and schedule, the best models so far, and from the second epoch on the rows kept of the
-    first: within that they are collected once more."""
+    """Parameters, optimizer and schedule, the best models so far, and from the second epoch on the rows that were kept
+    of the first. Within the first they are collected again."""
     trainer, stopping = run.trainer, run.stopping
     state = {
         **{name: getattr(run, name) for name in _PLACE},
@@ -67,7 +70,7 @@ def to_checkpoint(run: Run) -> Checkpoint:
 
 
 def resume(run: Run, found: Checkpoint) -> None:
-    """Give ``run`` what the checkpoint has."""
+    """Restore ``run`` from a checkpoint."""
     state, trainer = found.state, run.trainer
     for name in _PLACE:
         setattr(run, name, state[name])

@@ -1,4 +1,4 @@
-"""Whether steps were so long that they led away from the minimum, though no number is infinite yet."""
+"""Detects models whose steps were so large that they moved away from the minimum, with losses that are still finite."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
 STARTS = ("init_scale", "init_sigma", "init_bias")
-"""Hyperparameters of the point to start from, named where steps from it are of no use."""
+"""Hyperparameters of the starting point, which the warning names."""
 ERRORS = 3
-"""Standard errors that a loss has to be above that of a constant, row by row: so that chance does not warn."""
+"""Standard errors by which a loss must exceed that of a constant, compared row by row, so that chance does not warn."""
 SHARES = np.linspace(0, 1, 21)
-"""Quantiles of the labels among which the best constant of a regression is looked for."""
+"""Quantiles of the labels that are tried as constant predictions of a regression."""
 
 
 def diverged(
@@ -60,7 +60,7 @@ def _losses(scores: np.ndarray, labels: np.ndarray, problem: Problem, hp: Linear
 
 
 def _constants(problem: Problem, labels: np.ndarray, hp: LinearLearnerHyperparameters, hosts: Hosts) -> np.ndarray:
-    """(1, m, c) scores that models without features may give to every row: 0 alone where there is no bias."""
+    """Scores that models without features may give to every row, (1, m, c); only 0 without a bias."""
     if not hp.use_bias:
         return np.zeros((1, 1, problem.outputs))
     every = np.concatenate(hosts.gather(labels))

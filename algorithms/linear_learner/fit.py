@@ -1,7 +1,7 @@
-"""Training: exactly, along a path of penalties, where rows fit in memory; else many models
-in each pass over the data, by mini-batches.
+"""Training: exactly, along a path of penalties, if rows fit in memory; else of many models in each pass over the data,
+by mini-batches.
 
-Several hosts take the same way, that of one with all their rows; each knows its own, and what is learned is of all.
+Several hosts take the same decisions as one with all their rows. Each has its own rows, and all learn the same models.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
 STEPS_PER_EPOCH = 500
-"""A job that does not state its mini_batch_size takes at least so many steps an epoch: 1000 rows a step, SageMaker's
-default, would leave small data far from converged after 15 epochs."""
+"""Fewest steps of an epoch if the job does not state mini_batch_size: with 1000 rows a step, SageMaker's default, small
+data would be far from converged after 15 epochs."""
 LEAST_BATCH, FIRST_BATCH = 32, 100
-"""Fewest rows of such a step, and the rows of one while the number of rows is not known yet."""
+"""Fewest rows of such a step, and the rows of a step as long as the number of rows is unknown."""
 READ_ROWS = 1000
-"""Rows read at once where all of them are kept."""
+"""Rows that are read at once if all of them are kept."""
 GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves: the best model, and rows of this host to report its scores on.
+    """The result of training: the best model, and rows of this host to report its scores on.
 
     Attributes:
         optimizer: its name in mini-batches; ``exact`` where the minimum was found, by whichever method.
@@ -127,11 +127,11 @@ def _train_whole(hp: LinearLearnerHyperparameters, batch: Batch, validation: Bat
 def _best_weight(
     hp: LinearLearnerHyperparameters, problem: Problem, batch: Batch, known: Folds, validation: Batch | None, job: Job
 ) -> tuple[path.Point, Problem, float]:
-    """The best point by the job's criterion of all weights of positive rows that are to be tried: most often one. With
-    its scaling, and with what the criterion reaches.
+    """The best point, by the job's criterion, over the weights of positive rows that are to be tried (mostly one); with
+    its scaling and the value of the criterion.
 
-    Another than the first is taken where it is better by more than half a standard error. Without a criterion losses
-    decide, which weights change: the first one is kept.
+    A weight after the first must be better by more than half a standard error. Without a criterion the first is used,
+    as the weights change the losses, which could not be compared.
     """
     best: tuple[path.Point, Problem, float] | None = None
     for weight in problem.positive_weights if hp.criterion is not None else problem.positive_weights[:1]:
@@ -154,9 +154,10 @@ def _train_batches(
     validation: Batch | None,
     job: Job,
 ) -> Trained:
-    """Train by mini-batches: ``head``, then the rest of ``first``, then the stream from its start.
+    """Train by mini-batches: in the first epoch on ``head`` and the rest of ``first``, then on the stream from its
+    start.
 
-    Rows are read ``size`` at a time in every epoch, whatever a step takes: by that the held-out ones are known.
+    Every epoch reads ``size`` rows at a time, however many a step takes, as held-out rows are told by their places.
     """
     hosts, sample, unit = job.hosts, concatenate(head), size
     studied = first_of_all(hosts, len(sample), max(hp.num_point_for_scaler, size * hosts.size))
@@ -171,7 +172,7 @@ def _train_batches(
     run = Run(trainer, kept, stopping, size, np.zeros(len(trainer.settings)))
     if (found := job.checkpoints.latest()) is not None:
         resume(run, found)
-    if run.epoch:  # the rows from the start of the first one were read for the scaler alone
+    if run.epoch:  # a resumed job has read the rows of ``head`` for the scaler alone
         first.close()
         rows = rows or Rows.of(kept.batch(), problem, width)
     while run.epoch < hp.epochs and not run.over:
@@ -194,18 +195,29 @@ def _train_batches(
             job.checkpoints.offer(lambda: to_checkpoint(run), epoch_over=True)
         if stopped:
             break
+    winner = _winner(run, hp)
+    assert rows is not None, "there is at least one epoch"
+    held_out, validated = (rows, None) if validation is None else (Rows.of(kept.batch(), problem, width), rows)
+    if (warning := diverged(winner, problem, held_out, hp, hosts)) is not None:
+        job.warning(warning)
+    return Trained(winner, problem, held_out, validated, trainer.loss, optimizer_name(hp, problem.sparse))
+
+
+def _winner(run: Run, hp: LinearLearnerHyperparameters) -> Winner:
+    """The best model.
+
+    Raises:
+        TrainingDataError: its loss is not finite.
+    """
     winner = run.winner
-    assert rows is not None and winner is not None, "there is at least one epoch"
+    assert winner is not None, "there is at least one epoch"
     if not np.isfinite(winner.objective):
         start = "".join(f", {name} {getattr(hp, name):g}" for name in STARTS if name in hp.given)
         raise TrainingDataError(
             f"the loss is not finite with learning_rate {winner.setting.learning_rate:g}{start}: choose smaller "
             "values, or look for extreme ones in the data"
         )
-    held_out, validated = (rows, None) if validation is None else (Rows.of(kept.batch(), problem, width), rows)
-    if (warning := diverged(winner, problem, held_out, hp, hosts)) is not None:
-        job.warning(warning)
-    return Trained(winner, problem, held_out, validated, trainer.loss, optimizer_name(hp, problem.sparse))
+    return winner
 
 
 def _check_memory(hp: LinearLearnerHyperparameters, feature_dim: int, job: Job) -> None:
@@ -219,10 +231,10 @@ def _check_memory(hp: LinearLearnerHyperparameters, feature_dim: int, job: Job) 
 
 
 def _of_all_hosts(run: Run, sample: Batch, hosts: Hosts) -> tuple[int, np.ndarray]:
-    """How many rows all hosts have seen in the epoch, and the mean loss on them of each model, (models,).
+    """The number of rows of all hosts in the epoch, and the mean loss on them of each model, (models,).
 
     Raises:
-        TrainingStopped: the epoch was left before there were rows to score the models on.
+        TrainingStopped: the epoch was stopped before there were rows to score the models on.
     """
     losses, counts = hosts.sum(run.losses, np.array([run.seen, sum(map(len, run.kept.rows))]))
     if not run.kept.rows:
@@ -235,7 +247,8 @@ def _of_all_hosts(run: Run, sample: Batch, hosts: Hosts) -> tuple[int, np.ndarra
 def _judge_epoch(
     run: Run, hp: LinearLearnerHyperparameters, rows: Rows, losses: np.ndarray, job: Job, *, validated: bool
 ) -> None:
-    """Score the models (of which ``losses`` are) on ``rows``, keep the best so far, and tell whether to go on."""
+    """Score the models, whose training losses are ``losses``, on ``rows``; keep the best so far, and decide whether
+    training is over."""
     candidate = run.trainer.best(rows, losses)
     if run.best is None or candidate.beats(run.best, job.hosts):
         run.best = candidate
@@ -251,8 +264,9 @@ def _judge_epoch(
 
 
 def _batch_size(hp: LinearLearnerHyperparameters, rows: int | None, hosts: Hosts) -> int:
-    """Rows of a host in a step: as the job states, or enough steps for the number of rows of all hosts, where that is
-    known. All hosts together take the steps of one, but each takes up to SageMaker's ``mini_batch_size``."""
+    """Rows of a host in a step: as the job states, or by the number of rows of all hosts, if it is known, so that there
+    are enough steps. All hosts share the rows of a step of one host; SageMaker's ``mini_batch_size`` is the most for
+    each."""
     if hp.states("mini_batch_size"):
         return hp.mini_batch_size
     size = FIRST_BATCH if rows is None else max(rows // STEPS_PER_EPOCH, LEAST_BATCH)
@@ -275,16 +289,16 @@ def _stopping_criterion(
 
 
 def _run_epoch(run: Run, batches: Iterable[Batch], size: int | None, repeats: bool, job: Job) -> bool:
-    """One pass, or what is left of it, in steps of ``size`` rows, or of what ``run.kept`` leaves of each batch. Returns
-    whether it was whole: a stop cuts it short."""
+    """One pass, or the rest of it, in steps of ``size`` rows, or of the rows of each batch that ``run.kept`` leaves.
+    Returns whether it was complete, and not cut short by a stop."""
     kept, stopped = run.kept, False
     parts = (kept.take(index, batch) for index, batch in enumerate(batches))
-    # What was trained on before an interruption is only kept.
+    # Rows that were trained on before an interruption are only kept for scores.
     steps = itertools.islice(filter(len, parts) if size is None else rebatch(parts, size), run.steps, None)
     while not stopped:
         count, stopped = (_together if run.period == 1 else _apart)(run, steps, job)
         if not count:
-            stopped = False  # that is heard after the epoch, which is whole
+            stopped = False  # the epoch is complete: the stop is noticed after it
             break
         if repeats:
             job.checkpoints.offer(lambda: to_checkpoint(run))
@@ -293,10 +307,10 @@ def _run_epoch(run: Run, batches: Iterable[Batch], size: int | None, repeats: bo
 
 
 def _together(run: Run, batches: Iterator[Batch], job: Job) -> tuple[int, bool]:
-    """A step by the next batches of all hosts, of which one exchange tells all. Returns their rows, and whether a host
+    """A step by the next batches of all hosts, with one exchange. Returns the number of their rows, and whether a host
     was asked to stop.
 
-    A host that has no rows left takes part with a batch of none, until no host has any.
+    A host without further rows takes part with an empty batch, until no host has any.
     """
     trainer, size = run.trainer, job.hosts.size
     width = trainer.problem.feature_dim
@@ -331,12 +345,12 @@ def _apart(run: Run, batches: Iterator[Batch], job: Job) -> tuple[int, bool]:
 
 
 def stored_values(batch: Batch) -> int:
-    """How many values its features have in memory."""
+    """The number of values that its features have in memory."""
     return batch.features.size if isinstance(batch.features, np.ndarray) else batch.features.nnz
 
 
 def are_thin(values: int, cells: int) -> bool:
-    """Whether sparse rows stay so for products with them."""
+    """Whether sparse rows are multiplied as sparse ones."""
     return cells > DENSE_CELLS or values < DENSE_SHARE * cells
 
 
@@ -365,7 +379,7 @@ def _check_validation(validation: Batch, problem: Problem, hp: LinearLearnerHype
 
 
 def _head(batches: Iterator[Batch], rows: int, memory: int) -> tuple[list[Batch], bool]:
-    """Batches until they have ``rows`` rows and take ``memory`` bytes, and whether they are all there are."""
+    """The first batches, until they have ``rows`` rows and take ``memory`` bytes; and whether these are all batches."""
     head: list[Batch] = []
     count = size = 0
     for batch in batches:

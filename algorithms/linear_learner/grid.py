@@ -1,6 +1,6 @@
 """The settings of models that are trained side by side: the given one, and its neighbours.
 
-What the user states is the centre of the grid and the first model; ``auto`` leaves the centre to us. The idea is of
+The stated values are the centre of the grid and the first model; for ``auto`` the centre is chosen here. Source:
 Liberty et al., "Elastic Machine Learning Algorithms in Amazon SageMaker" (SIGMOD 2020), section 4: one pass over the
 data trains many models, so regularisation and learning rate need no search of their own.
 """
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 NUM_MODELS = 32
 MEMORY = 1 << 30
-"""Bytes that ``num_models=auto`` may use for parameters and optimizer state; fewer models where 32 need more."""
+"""Most bytes of parameters and optimizer state with ``num_models=auto``; fewer than 32 models if these need more."""
 
 NARROW, LEAST_MODELS = 2048, 8
-"""With more weights in a model than the first, ``num_models=auto`` takes fewer than 32, so that a step costs no more;
-down to the second."""
+"""With more weights in a model than the first number, ``num_models=auto`` trains fewer than 32 models, so that a step
+costs no more; the second is the fewest."""
 
 BYTES_A_WEIGHT = 16
-"""A weight has a gradient and two moments beside it, a score in a batch a loss and a slope."""
+"""Arrays for each weight (it, its gradient, two moments) and for each score of a batch (it, its loss, its slope)."""
 
 LEARNING_RATES = {
     "adam": (0.05, 0.01, 0.2, 0.002),
@@ -34,17 +34,17 @@ LEARNING_RATES = {
     "rmsprop": (0.01, 0.002, 0.05, 5e-4),
 }
 SPARSE_RATES = (100.0, 30.0, 400.0, 10.0)
-"""Of SGD on sparse rows, divided by the size of a row: the mean gradient of a batch moves a rare
+"""Learning rate of SGD on sparse rows, to be divided by the size of a row: the mean gradient of a batch moves a rare
 column by a row's share of it."""
 REACH = 100.0
-"""Sizes of a row up to which automatic learning rates and penalties are as stated here."""
+"""Sizes of a row up to which automatic learning rates, and penalties, are not adapted to it."""
 L2_PENALTIES = (0.0, 1e-5, 1e-4, 1e-3)
 L1_PENALTIES = (0.0, 1e-5)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What differs between the models of one job. ``positive_weight`` is None where it is the same for all."""
+    """The values in which the models of a job differ. ``positive_weight`` is None if it is the same for all."""
 
     learning_rate: float
     wd: float
@@ -53,14 +53,15 @@ class Setting:
 
 
 def optimizer_name(hp: LinearLearnerHyperparameters, sparse: bool) -> str:
-    """The optimizer, ``auto`` resolved: Adam, or for sparse rows SGD, which lets rare columns weigh little."""
+    """The optimizer, ``auto`` resolved: Adam, or for sparse rows SGD, with which rare columns get small weights."""
     if hp.optimizer == AUTO:
         return "sgd" if sparse else "adam"
     return hp.optimizer
 
 
 def model_count(hp: LinearLearnerHyperparameters, feature_dim: int, outputs: int) -> int:
-    """How many models to train: as asked, but no two alike, or what ``auto`` finds room for; 1 in a tuning job."""
+    """The number of models to train: as stated, but no two alike; with ``auto`` as many as memory allows, 1 in a tuning
+    job."""
     if hp.tuning_objective_metric:
         return 1
     different = _different(hp)
@@ -111,7 +112,7 @@ def _step_axes(hp: LinearLearnerHyperparameters, row_size: float, sparse: bool) 
 
 
 def _different(hp: LinearLearnerHyperparameters) -> int:
-    """How many settings differ: more models than these would be copies, since all start at the same point."""
+    """The number of different settings. As all models start at the same point, more models would be copies."""
     return math.prod(map(len, _step_axes(hp, 1.0, False))) * (3 if hp.positive_example_weight_mult == AUTO else 1)
 
 

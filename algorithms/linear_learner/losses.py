@@ -39,8 +39,8 @@ def logistic(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _above(excess: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """max(0, excess) and its slope, the kink rounded to a parabola over ``width`` (Nesterov, "Smooth minimization of
-    non-smooth functions", Mathematical Programming 103, 2005): less by ``width / 2`` at most."""
+    """max(0, excess) and its slope, the kink smoothed to a parabola over ``width`` (Nesterov, "Smooth minimization of
+    non-smooth functions", Mathematical Programming 103, 2005), which is lower by ``width / 2`` at most."""
     if not width:
         return np.maximum(excess, 0), (excess > 0).astype(np.float32)
     bent = np.clip(excess, 0, np.float32(width))
@@ -78,7 +78,7 @@ def eps_insensitive_absolute(
 
 
 def pinball(z: np.ndarray, y: np.ndarray, quantile: float, width: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """q (y - z) where y > z, else (1 - q)(z - y): least where a share q of the labels lies below z.
+    """q (y - z) if y > z, else (1 - q)(z - y); its minimum is at the q-quantile of the labels.
 
     Koenker and Bassett, "Regression Quantiles", Econometrica 46 (1978).
     """
@@ -130,7 +130,7 @@ def softmax_curvature(z: np.ndarray) -> np.ndarray:
 CURVATURES = {"squared_loss": squared_curvature, "logistic": logistic_curvature, "softmax_loss": softmax_curvature}
 """Second derivatives of the losses that have them everywhere."""
 KINKED = ("hinge_loss", "absolute_loss", "eps_insensitive_absolute_loss", "quantile_loss")
-"""Losses whose slope jumps."""
+"""Losses whose slope is discontinuous."""
 OBJECTIVES = {
     "logistic": "binary_classification_cross_entropy_objective",
     "softmax_loss": "multiclass_cross_entropy_objective",

@@ -8,14 +8,14 @@ from algorithms.common.hosts import ONE_HOST
 from algorithms.interface import Hosts
 
 EPSILON = 1e-15
-"""Probabilities are kept this far from 0 and 1 in logarithms, as scikit-learn's log_loss does for float64."""
+"""Probabilities are clipped to this distance from 0 and 1 for logarithms, as by scikit-learn's log_loss in float64."""
 
 MINIMIZED = ("mse", "absolute_loss", "rmse")
-"""Metrics printed as ``<loss>``, besides ``*_objective``; all others are printed as ``<score>``."""
+"""Metrics that the log prints as ``<loss>``, besides ``*_objective``; all others it prints as ``<score>``."""
 
 
 def regression(prediction: np.ndarray, labels: np.ndarray, hosts: Hosts = ONE_HOST) -> dict[str, float]:
-    """Of predictions and labels (n,), in the label's unit."""
+    """Metrics of predictions and labels (n,), in the label's unit."""
     error = prediction.astype(np.float64) - labels
     squares, sizes, rows = hosts.sum(np.array([np.sum(error * error), np.sum(np.abs(error)), len(error)]))[0].tolist()
     mse = squares / rows
@@ -25,7 +25,7 @@ def regression(prediction: np.ndarray, labels: np.ndarray, hosts: Hosts = ONE_HO
 def binary(
     scores: np.ndarray, labels: np.ndarray, threshold: float, beta: float, hosts: Hosts = ONE_HOST
 ) -> dict[str, float]:
-    """Of scores (n,) and labels (n,) in {0, 1}; positive is what scores at least ``threshold``."""
+    """Metrics of scores (n,) and labels (n,) in {0, 1}; rows with a score of at least ``threshold`` are positive."""
     parts = hosts.gather([scores, labels])
     scores, labels = (np.concatenate(of_hosts) for of_hosts in zip(*parts, strict=True))
     positive, predicted = labels > 0.5, scores >= threshold
@@ -66,7 +66,7 @@ def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
 def multiclass(
     probabilities: np.ndarray, labels: np.ndarray, top_k: int, beta: float, hosts: Hosts = ONE_HOST
 ) -> dict[str, float]:
-    """Of class probabilities (n, c) and integer labels (n,). Macro means go over the classes that occur."""
+    """Metrics of class probabilities (n, c) and integer labels (n,). Macro means are over the classes that occur."""
     rows, classes = probabilities.shape
     true = probabilities[np.arange(rows), labels]
     rank = np.sum(probabilities > true[:, None], axis=1)  # 0 for the most probable class

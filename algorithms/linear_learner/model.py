@@ -83,7 +83,7 @@ class LinearModel(Model):
         return np.asarray(raw[:, 1] - raw[:, 0]) if raw.shape[1] == 2 else raw
 
     def figures(self, sample: Sample | None) -> list[Figure]:
-        """How well ``sample`` is answered, and the weights."""
+        """How good the predictions for ``sample`` are, and the weights."""
         figures = answered(sample, self.predict, self.predictor_type)
         if len(self.weight) == 1:
             figures.append(effects("Weights", self.weight[0], sample))
@@ -137,11 +137,11 @@ def recognises(directory: Path) -> bool:
 
 
 def load(directory: Path) -> LinearModel:
-    """Read the model in ``directory``, ours or SageMaker's.
+    """Read the model in ``directory``, of this project or SageMaker's.
 
-    What SageMaker keeps in ``additional-params.json`` is not published; where a field is not there, the symbol's last
-    operator and the shape of the weights tell the predictor type, and the threshold is a probability of 0.5. A
-    ``threshold`` that somebody else wrote is taken for a probability, too, where it can be one; ours is a raw score.
+    The fields of SageMaker's ``additional-params.json`` are not published. For missing ones, the predictor type follows
+    from the symbol's last operator and the shape of the weights, and the threshold is a probability of 0.5. A
+    ``threshold`` that another program wrote is a probability, too, if it can be one; this project's is a raw score.
 
     Raises:
         ModelError: there is no such file, or it is damaged.

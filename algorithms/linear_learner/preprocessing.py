@@ -1,4 +1,4 @@
-"""What the first rows of the training data tell, and what their labels must be."""
+"""Statistics of the first rows of the training data, and checks of their labels."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
 SIZED_ROWS = 256
-"""Rows that tell how large a row is."""
+"""Rows from which ``row_size`` is estimated."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What the first rows of the training data tell, fixed before the first step.
+    """Statistics of the first rows of the training data, which do not change in training.
 
     Attributes:
         outputs: scores of one model: the number of classes, or 1.
         scaler, label_scaler: statistics of the first ``num_point_for_scaler`` rows.
         class_weights: (c,) weights of rows by their class, of all rows that were read; None where all are 1.
         positive_weights: weights of positive examples to try, the given one first.
-        row_size: mean sum of the absolute values of a scaled row, of the first ``SIZED_ROWS``; 0 where it is not asked
-            for.
+        row_size: mean sum of the absolute values of a scaled row, over the first ``SIZED_ROWS``; 0 if it is not needed.
         sparse: whether rows stay sparse, and are not shifted.
     """
 
@@ -65,14 +64,21 @@ def study(
     distinct: int | None = None,
     sized: bool = True,
 ) -> Problem:
-    """Learn class weights from the first rows, of which ``batch`` are this host's, and scales from the first ``scaled``
-    of these: where rows are in the order of their classes, those may all be of one. ``distinct`` is the number
-    of all hosts' rows that are no copies, if that is known, and ``sized`` asks for ``row_size``, by which steps are
-    taken."""
+    """Learn class weights from the first rows, and scales from fewer of them.
+
+    Args:
+        batch: this host's rows.
+        scaled: how many of these, the first ones, give the scales; None for all. If rows are sorted by class, they may
+            all be of one.
+        distinct: number of all hosts' rows without copies, if it is known.
+        sized: whether ``row_size`` is needed, as it is for steps.
+
+    Raises:
+        TrainingDataError: labels are not those of the predictor type.
+    """
     every = one_label(batch)
     check_labels(every, hp)
     batch = batch if scaled is None else batch.rows(0, scaled)
-    labels = one_label(batch)
     unbias = hp.use_bias if hp.unbias_data == AUTO else hp.unbias_data
     scaler = feature_scaler(
         batch,
@@ -82,31 +88,38 @@ def study(
         hosts=hosts,
         distinct=distinct,
     )
-    label_scaler, class_weights = LabelScaler(), None
-    positive_weights: tuple[float, ...] = (1.0,)
-    if hp.predictor_type == "regressor":
-        unbias_label = hp.use_bias if hp.unbias_label == AUTO else hp.unbias_label and hp.use_bias
-        normalize = hp.normalize_label is not False
-        label_scaler = LabelScaler.fit(labels, unbias=bool(unbias_label), normalize=normalize, hosts=hosts)
-    elif hp.predictor_type == "binary_classifier":
-        positive_weights = _positive_weights(every, hp, hosts)
-    elif hp.balance_multiclass_weights:
-        (counts,) = hosts.sum(np.bincount(every.astype(np.int64), minlength=hp.outputs))
-        class_weights = (counts.sum() / (hp.outputs * np.maximum(counts, 1))).astype(np.float32)
     return Problem(
         batch.feature_dim,
         hp.outputs,
         scaler,
-        label_scaler,
-        class_weights,
-        positive_weights,
+        _label_scaler(one_label(batch), hp, hosts),
+        _class_weights(every, hp, hosts),
+        _positive_weights(every, hp, hosts),
         _row_size(batch, scaler, hosts) if sized else 0.0,
         stays_sparse(batch.features, hosts),
     )
 
 
+def _label_scaler(labels: np.ndarray, hp: LinearLearnerHyperparameters, hosts: Hosts) -> LabelScaler:
+    if hp.predictor_type != "regressor":
+        return LabelScaler()
+    unbias = hp.use_bias if hp.unbias_label == AUTO else hp.unbias_label and hp.use_bias
+    return LabelScaler.fit(labels, unbias=bool(unbias), normalize=hp.normalize_label is not False, hosts=hosts)
+
+
+def _class_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters, hosts: Hosts) -> np.ndarray | None:
+    """Weights of rows by their class, (c,) float32, by which all classes count alike; None if all weights are 1."""
+    if hp.predictor_type != "multiclass_classifier" or not hp.balance_multiclass_weights:
+        return None
+    (counts,) = hosts.sum(np.bincount(labels.astype(np.int64), minlength=hp.outputs))
+    return (counts.sum() / (hp.outputs * np.maximum(counts, 1))).astype(np.float32)
+
+
 def _positive_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters, hosts: Hosts) -> tuple[float, ...]:
-    """The weights to try. ``auto`` tries none, full and half-way balancing, and lets the criterion choose."""
+    """The weights of positive rows to try. ``auto`` tries no, full and half-way balancing; the criterion will
+    choose."""
+    if hp.predictor_type != "binary_classifier":
+        return (1.0,)
     given = hp.positive_example_weight_mult
     if given not in ("balanced", AUTO):
         return (float(given),)
@@ -117,7 +130,8 @@ def _positive_weights(labels: np.ndarray, hp: LinearLearnerHyperparameters, host
 
 
 def row_weights(problem: Problem, labels: np.ndarray, hp: LinearLearnerHyperparameters) -> np.ndarray | None:
-    """What rows with these scaled labels count, (n,) by their class, by the first weight to try; None for all alike."""
+    """The weights of rows with these scaled labels, (n,), by their class and the first weight to try; None if all are
+    1."""
     if problem.class_weights is not None:
         return np.asarray(problem.class_weights[labels.astype(np.int64)])
     if hp.predictor_type == "binary_classifier" and problem.positive_weights[0] != 1:

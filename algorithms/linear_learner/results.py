@@ -1,4 +1,4 @@
-"""What comes of training: the validation rows that choose, the final model, its metrics."""
+"""Results of training: the final model and its metrics; and the validation rows by which it is chosen."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
 ONE_SIDED = 0.99
-"""From this share of rows on that a threshold takes for positive it tells nothing apart."""
+"""If a threshold takes at least this share of rows for positive, it is doubtful."""
 VALIDATION_MEMORY = 1 << 30
-"""Bytes of validation rows that all hosts keep; of a larger channel the first rows are used, with a warning."""
+"""Most bytes of validation rows that all hosts keep; of a larger channel the first rows are used, with a warning."""
 
 
 def validation_rows(stream: Stream, hp: LinearLearnerHyperparameters, job: Job) -> Batch:
@@ -93,7 +93,7 @@ def kept_scores(
 
 
 def doubtful(model: LinearModel, trained: Trained, hp: LinearLearnerHyperparameters, hosts: Hosts) -> str | None:
-    """What to say of a threshold that does not hold the stated target, or takes nearly all rows; None of others."""
+    """A warning about a threshold that misses the stated target, or takes nearly all rows; None for any other."""
     if hp.criterion in (None, "accuracy"):
         return None
     target = (

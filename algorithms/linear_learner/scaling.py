@@ -19,19 +19,20 @@ from algorithms.interface import Hosts
 from recordio.batches import Batch, Features
 
 DENSE_SHARE = 0.05
-"""From this share of non-zeros on, a dense matrix product beats the sparse one."""
+"""Share of non-zeros from which on a dense matrix product is faster than the sparse one."""
 DENSE_CELLS = 1 << 24
-"""A batch of more cells than this (64 MiB as float32) stays sparse whatever its share of non-zeros."""
+"""Most cells (64 MiB as float32) of a batch that is made dense; a larger one stays sparse."""
 BLOCK_ROWS = 128
 """Rows whose deviations are summed at once."""
 ALIKE = 100
-"""Columns whose magnitudes differ by no more than this factor, except for a hundredth at either end, share a scale."""
+"""Sparse columns share a scale if their magnitudes, without a hundredth at either end, differ by at most this
+factor."""
 MILD_SHIFT = 8
-"""Up to this many deviations between 0 and the mean of a feature, a shift after a float32 product loses no more than
-three of its 24 bits; beyond, rows are shifted before."""
+"""Deviations between 0 and the mean of a feature up to which a shift after a float32 product loses at most three of its
+24 bits; beyond, rows are shifted before the product."""
 
 SMALLEST = float(np.finfo(np.float32).tiny)
-"""The least scale: the inverse of a smaller one is infinite in float32."""
+"""The smallest scale whose inverse is finite in float32."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class DenseRows:
 
 
 class UnscaledRows:
-    """Dense or CSR rows that stay as they are; the scale goes to the other factor."""
+    """Dense or CSR rows that are not scaled; their scale is applied to the other factor of a product."""
 
     def __init__(self, features: Features, scaler: Scaler) -> None:
         self.features, self.scaler = features, scaler
@@ -142,14 +143,14 @@ def feature_scaler(
 ) -> Scaler:
     """The scaler that brings the columns of all hosts' rows to mean 0 (``unbias``) and deviation 1 (``normalize``).
 
-    Sparse rows, of fewer than ``DENSE_SHARE`` values that are not zero, are not shifted, as in SageMaker, and unless
-    the job has ``stated`` that it wants it not brought to deviation 1; see ``sparse_scale``.
+    Sparse rows, with a share of non-zeros below ``DENSE_SHARE``, are not shifted, as in SageMaker; and they are brought
+    to deviation 1 only if the job has ``stated`` it, else see ``sparse_scale``.
 
-    Deviations of few rows are drawn together, unless that is ``stated``; of those of which just so many are
-    ``distinct``, by as much as these ask for.
+    Unless normalisation is ``stated``, deviations of few rows are shrunk towards their mean (``drawn_together``), by
+    the number of ``distinct`` rows.
 
-    A column that does not vary, or by less than float32 can divide by, keeps its scale, so that a value that first
-    shows up later is not blown up.
+    A column whose deviation is 0, or too small to divide by in float32, keeps its scale, so that another value that
+    comes later does not become huge.
     """
     features = batch.features
     thin = stays_sparse(features, hosts)
@@ -157,16 +158,7 @@ def feature_scaler(
         scale = sparse_scale(features, hosts)
         return Scaler(np.zeros_like(scale), scale)
     rows = total(hosts, features.shape[0])
-    if not isinstance(features, np.ndarray):
-        mean, square = column_means(features, hosts)
-        deviation = np.sqrt(np.maximum(square - mean * mean, 0))
-    else:
-        mean = hosts.sum(features.sum(axis=0, dtype=np.float64))[0] / rows
-        square = np.zeros_like(mean)
-        for start in range(0, len(features), BLOCK_ROWS):  # so that the float64 copies stay in the cache
-            centred = features[start : start + BLOCK_ROWS] - mean
-            square += np.einsum("nd,nd->d", centred, centred)
-        deviation = np.sqrt(hosts.sum(square)[0] / rows)
+    mean, deviation = _column_deviations(features, rows, hosts)
     steady = (deviation <= 1e-6 * np.abs(mean)) | (deviation < SMALLEST)
     distinct = rows if distinct is None else min(distinct, rows)
     if not stated and 1 < distinct < FEW_ROWS:
@@ -175,6 +167,19 @@ def feature_scaler(
     shift = mean if unbias and not thin else np.zeros_like(mean)
     scale = deviation if normalize else np.ones_like(deviation)
     return Scaler(shift.astype(np.float32), scale.astype(np.float32))
+
+
+def _column_deviations(features: Features, rows: int, hosts: Hosts) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, (d,) float64, over the ``rows`` rows of all hosts."""
+    if not isinstance(features, np.ndarray):
+        mean, square = column_means(features, hosts)
+        return mean, np.sqrt(np.maximum(square - mean * mean, 0))
+    mean = hosts.sum(features.sum(axis=0, dtype=np.float64))[0] / rows
+    square = np.zeros_like(mean)
+    for start in range(0, len(features), BLOCK_ROWS):  # so that the float64 copies stay in the cache
+        centred = features[start : start + BLOCK_ROWS] - mean
+        square += np.einsum("nd,nd->d", centred, centred)
+    return mean, np.sqrt(hosts.sum(square)[0] / rows)
 
 
 def column_means(features: Features, hosts: Hosts = ONE_HOST) -> tuple[np.ndarray, np.ndarray]:
@@ -212,11 +217,11 @@ def stays_sparse(features: Features, hosts: Hosts = ONE_HOST) -> bool:
 
 
 def sparse_scale(features: sp.csr_array, hosts: Hosts = ONE_HOST) -> np.ndarray:
-    """(d,) scales of sparse columns: one for all, or where their magnitudes differ, one for each.
+    """Scales of sparse columns, (d,): one for all, or if their magnitudes differ, one for each.
 
-    A magnitude is the root mean square of the values that are not zero; that of all of them where a column has none.
-    So rare features, such as the words of a text, keep their rank: divided by their deviation they would all weigh as
-    much as common ones.
+    A magnitude is the root mean square of a column's non-zeros; for a column without any, that of all columns together.
+    So rare features, such as words of a text, count less than common ones; divided by their deviations, all would count
+    alike.
     """
     width = features.shape[1]
     squares = _of_columns(features, np.square(features.data, dtype=np.float64))

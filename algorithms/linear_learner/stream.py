@@ -1,7 +1,7 @@
-"""Training on rows as they come, without an end: a model can be made at any time.
+"""Training on rows as they come, without an end (``partial_fit``): a model can be made at any time.
 
-The first rows are kept, and the model is the one that a job makes of them all: of few rows steps learn little, and of
-rows that come in the order of their classes the wrong things. From it go, when more rows came, steps on each batch.
+The first rows are kept, and the model is the one that a job makes of all of them: from few rows steps learn little, and
+from rows in the order of their classes the wrong things. Once there are more rows, steps on each batch start from it.
 
 Models of several settings are stepped side by side, as in a job by mini-batches, and since rows are scored before they
 are learned from, the loss so far tells the best of them without rows of their own (Blum, Kalai and Langford, "Beating
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
 EXACT_ROWS, EXACT_CELLS = 2000, 1 << 22
-"""Up to so many rows, and values of rows times outputs, a model is made of all rows anew, in fractions of a second."""
+"""Most rows, and values of rows times outputs, for which a new model is made of all rows, in fractions of a second."""
 STEP_ROWS = 8
-"""Rows of a step, where ``mini_batch_size`` is not stated: few, since a row may be seen only once."""
+"""Rows of a step if ``mini_batch_size`` is not stated: few, since a row may be seen only once."""
 SAMPLE_BYTES = 1 << 24
 """Of the first rows, from which scales are learned; ``num_point_for_scaler`` rows at the most."""
 GROWTH = 1.25
-"""Scales are learned anew from so many times the rows of the last time."""
+"""Scales are learned again once there are so many times the rows of the last time."""
 OTHER_LABELS = 2
 """From so many times the scale of the labels on, gradients are others than those that an optimizer remembers."""
 STEADY_STEPS = 500
-"""From about so many steps on the learning rate falls with one over the square root of their number."""
+"""Steps after which, about, the learning rate falls with one over the square root of their number."""
 LATE_STEPS, LATE_ROWS = 3, 2
 """In the mean of steps, and in that of losses, what came at time t counts t to the power of one less than this: of
 steps the last tenth counts 27 %, of rows 19 %."""
 MEAN_CELLS = 1 << 17
-"""Of more parameters than these, not each step is added to their mean."""
+"""Most parameters for which each step is added to their mean."""
 
 
 class StreamTrainer(Trainer):
-    """Steps whose rate falls as they come; nobody knows how many there will be."""
+    """A trainer for an unknown number of steps: the learning rate falls with their number."""
 
     def _schedule(self) -> float:
         """Share of the learning rate at this step; what a job states of a schedule in steps holds."""
@@ -87,7 +87,7 @@ class Learning:
         self._losses = np.empty(0)
 
     def see(self, batch: Batch) -> None:
-        """Step on these rows, n >= 1, which nobody changes afterwards.
+        """Step on these rows, n >= 1, which must not be changed afterwards.
 
         Raises:
             TrainingDataError: labels are not those of the predictor type.

@@ -1,4 +1,4 @@
-"""One factor for the scores of several classes, by rows that the models do not know."""
+"""Temperature scaling: one factor for the scores of several classes, fitted on rows that the models have not seen."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from algorithms.common.hosts import of_leader
 from algorithms.interface import Hosts
 
 PRIOR = 1.0
-"""Precision of the normal prior of the factor's logarithm: of a few rows all of which are classified rightly, larger
-scores would be better without end."""
+"""Precision of the normal prior of the factor's logarithm. Without it, for a few rows that are all classified rightly,
+the best factor would be infinite."""
 STEPS, MOST, TOLERANCE = 30, 3.0, 1e-3
 """Newton's steps, how many times larger or smaller one makes the factor at the most, and the change that ends them:
 after it about its square is left."""
 CELLS = 1 << 20
-"""Scores that are looked at together, which bounds the memory that they take in float64."""
+"""Most scores that are processed together, which bounds their memory in float64."""
 
 
 def temperature(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, doubt: float, hosts: Hosts) -> float:
     """The factor of scores at which the softmax loss of all hosts' rows, with that of the prior, is least.
 
-    A penalty that leaves weights their right directions, where classes have a few rows each, leaves them too short; one
+    If classes have a few rows each, a penalty that gives weights the right directions makes them too short, and one
     that leaves them long enough fits them to chance (Guo et al., "On Calibration of Modern Neural Networks", ICML
     2017). The loss is convex in the factor.
 
     Args:
-        scores: (n, c) of this host's rows, by models that do not know them. labels: (n,) class numbers.
-        counts: (n,) what each row counts.
+        scores: (n, c) of this host's rows, by models that were trained without them.
+        labels: (n,) class numbers.
+        counts: (n,) the weight of each row.
         doubt: what the loss grows by with the distance of the true class's score from the mean; see ``path.DOUBT``.
     """
     factor, size = 1.0, max(CELLS // scores.shape[1], 1)

@@ -11,8 +11,8 @@ from recordio.batches import Batch, Features
 
 
 def alike(batches: list[Batch], channel: str, hosts: Hosts) -> list[Batch]:
-    """A host's batches of a channel, sparse on all hosts where one has sparse ones; one of no row where it has none.
-    No batch where no host has any.
+    """A host's batches of a channel, sparse on all hosts if they are on one. A host without any gets one without rows,
+    unless no host has any.
 
     Raises:
         TrainingDataError: rows here have another number of features than on an earlier host.

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from algorithms.linear_learner import LinearLearnerHyperparameters
 
 FINAL_RATE = 0.01
-"""The automatic schedule brings the learning rate to this share of its start by the last epoch."""
+"""The share of the first learning rate that the automatic schedule comes to in the last epoch."""
 PLATEAU_RATE = 0.3
-"""An epoch without improvement brings it to this share at once."""
+"""The factor of the learning rate after an epoch without improvement."""
 
 _STEP, _SCORE, _PRODUCT = 1e-4, 1e-8, 2e-10
-"""Seconds of a step, of each score, and of each value that is multiplied for it."""
+"""Estimated seconds: of a step, for each score, and for each multiplication."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Winner:
         objective: the mean of those of all hosts.
         lowest_objective: the lowest of all models' at the same time.
         value: its criterion on those rows, the higher the better; 0 where the loss is the criterion.
-        margin: differences of ``value`` up to this one say nothing.
+        margin: differences of ``value`` up to this one are chance.
     """
 
     parameters: np.ndarray
@@ -62,7 +62,7 @@ class Winner:
     setting: Setting
 
     def beats(self, other: Winner, hosts: Hosts) -> bool:
-        """Whether this model is to be kept rather than ``other``: as in ``Trainer.best``, by loss first."""
+        """Whether this model is better than ``other``; as in ``Trainer.best``, by loss first."""
         excess, error = _mean_and_error(self.losses - other.losses, hosts)
         if abs(excess) > error:
             return bool(excess < 0)
@@ -71,7 +71,7 @@ class Winner:
         return self.value > other.value
 
     def equals(self, best: Winner, hosts: Hosts) -> bool:
-        """Whether this model is as good as ``best`` as far as the rows can tell: within one standard error.
+        """Whether this model is as good as ``best`` within one standard error.
 
         The losses are compared row by row, which tells far smaller differences apart than two means would.
         """
@@ -137,7 +137,7 @@ class Trainer:
         return self._step(features, labels, count or len(labels), alone=self.hosts.size == 1)
 
     def step_alone(self, features: ScaledRows, labels: np.ndarray) -> np.ndarray:
-        """The same by this host's rows alone, n > 0, which other hosts know of after ``agree``."""
+        """``update`` by this host's rows alone, n > 0; the other hosts take it over with ``agree``."""
         columns = np.arange(len(self.parameters))
         if isinstance(features, UnscaledRows) and not isinstance(features.features, np.ndarray):
             columns = np.append(np.unique(features.features.indices), len(columns) - 1)
@@ -152,7 +152,7 @@ class Trainer:
         return agreed
 
     def seconds(self, rows: float, values: float) -> float:
-        """What a step by so many rows with so many values that are read takes, about."""
+        """Estimated seconds of a step by so many rows with so many values."""
         width = self.parameters.shape[1]
         return _STEP + width * (_SCORE * rows + _PRODUCT * values)
 

@@ -1,4 +1,4 @@
-"""Rows that are kept in memory to compare models on."""
+"""Rows that are held out, or kept in memory, to compare models on."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 HELD_OUT_SHARE = 0.1
 HELD_OUT_ROWS = 10_000
-"""Without a validation channel, this share of the first rows of each block is kept out of training, up to so many."""
+"""The share of the first rows of each block that is held out without a validation channel, and the most such rows."""
 SMALL_ROWS, SMALL_SHARE = 5000, 0.2
 """With fewer rows than these it is this share: a tenth of them tells models apart too badly."""
 LEAST_ROWS_TO_HOLD_OUT = 100
-"""Fewer training rows than this are all trained on, and models are then compared on them."""
+"""With fewer training rows none are held out, and models are compared on the training rows."""
 EVALUATION_CELLS = 1 << 22
-"""Scores computed at once: rows times columns, so that many classes take no more memory than few."""
+"""Most scores (rows times columns) that are computed at once, so that many classes take no more memory than few."""
 FOLDS = ((100, 10), (1000, 5))
 """Up to so many rows, the number of folds of cross-validation; beyond, one fifth of the rows is held out once."""
 FEW_OF_CLASS = 3
@@ -40,18 +40,18 @@ a target that it is to hold, that is so up to the latter number of rows, whateve
 
 
 def fold_count(rows: int) -> int:
-    """The number of folds of so many rows."""
+    """The number of folds for so many rows."""
     return next((count for most, count in FOLDS if rows <= most), 1)
 
 
 class Folds(NamedTuple):
-    """Of the rows of all hosts, of which this one has n.
+    """The folds of the rows of all hosts, of which this one has n.
 
     Attributes:
         held: (n, k) bool: which of this host's rows are held out of which fold.
-        rows: how many rows of all hosts stand for themselves, as copies do not.
-        copies: (n,) how many rows of all hosts are copies of each of this host's, itself counted.
-        halves: whether classes mostly have two rows, one of which each fold knows.
+        rows: number of rows of all hosts, copies counted once.
+        copies: (n,) the number of copies of each of this host's rows on all hosts, itself included.
+        halves: whether most classes have two rows, one of which is in each fold.
     """
 
     held: np.ndarray
@@ -61,19 +61,19 @@ class Folds(NamedTuple):
 
 
 def no_folds(batch: Batch, hosts: Hosts) -> Folds:
-    """Of rows that are all trained on: others judge the models."""
+    """No folds: all rows are trained on, and other rows judge the models."""
     return Folds(np.empty((len(batch), 0), bool), total(hosts, len(batch)), np.ones(len(batch), np.int64))
 
 
 def folds(
     batch: Batch, hp: LinearLearnerHyperparameters, seed: int, hosts: Hosts = ONE_HOST, *, even: bool = True
 ) -> Folds:
-    """Which rows are held out of which fold; every label is spread evenly over the folds. Where classes have two or
-    three rows, each fold lacks one of each, if it is to be ``even``.
+    """Which rows are held out of which fold; every label is spread evenly over the folds. With ``even``, if classes
+    have two or three rows, each fold lacks one of each class.
 
-    It is the same for a row whatever the order of the rows, and however they are spread over hosts. A single row is
-    held out of none, and neither is the only one of its class among many: a model that has not seen it says nothing of
-    it. Copies of a row are held out together; see ``copies.units``.
+    A row's fold depends neither on the order of the rows nor on how they are spread over hosts. A single row is never
+    held out, nor is the only one of its class among many, of which a model without it would know nothing. Copies of a
+    row are held out together; see ``copies.units``.
     """
     labels, keys = one_label(batch), row_keys(batch.features, seed)
     parts = hosts.gather([labels, keys])
@@ -140,10 +140,10 @@ class Rows:
 
 
 class HeldOut:
-    """Takes the last rows of each batch out of training, the same ones in each epoch, until it has enough.
+    """Holds out the last rows of each batch, the same ones in each epoch, until there are enough.
 
-    Positions decide, not values, so that the stream needs no rewinding; the rows that remain are a view. Of batches
-    that are too small for a share of each, one row of every few is taken.
+    Rows are chosen by their positions, so that the stream is read once; the rows that remain are a view. If batches are
+    too small for a share of each, one row of every few is taken.
     """
 
     def __init__(self, mini_batch_size: int, rows: int, hosts: int = 1) -> None:
@@ -177,7 +177,7 @@ class Kept:
         self.full = False
 
     def take(self, index: int, batch: Batch) -> Batch:
-        """Keep what is wanted of batch number ``index``; returns the rows to train on, which may be none."""
+        """Keep the rows of batch number ``index`` that are for scores; returns those to train on, which may be none."""
         part, held = self.held_out.split(index, batch)
         candidate = held if self.held_out.batches else part
         if candidate is not None and not self.full:

@@ -42,8 +42,8 @@ from recordio.quoting import quoted
 
 INFINITY = "Infinity"
 RATES = {"adam": 0.005, "rmsprop": 0.005, "adagrad": 0.001, "sgd": 0.001}
-"""Step sizes where none is given. 0.001 is SageMaker's; with it Adam and RMSProp end at worse topics, of NPMI 0.32 on
-20 newsgroups, where adadelta has 0.38 and these rates 0.40 and 0.39."""
+"""Learning rates if none is given. SageMaker's default is 0.001, with which Adam and RMSProp end at worse topics: an
+NPMI of 0.32 on 20 newsgroups, against 0.38 of adadelta, and 0.40 and 0.39 at these rates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,13 +125,13 @@ class NTMHyperparameters(Hyperparameters):
 
     @property
     def rate(self) -> float:
-        """The step size of the optimizer; 1, a factor on its steps, of adadelta."""
+        """The learning rate of the optimizer; for adadelta 1, the factor on its steps."""
         if self.optimizer == "adadelta":
             return 1.0
         return RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
     def check(self) -> list[str]:
-        """Layers have sizes that are whole numbers."""
+        """``encoder_layers`` must be whole numbers."""
         if self.encoder_layers == AUTO:
             return []
         return [
@@ -149,7 +149,7 @@ class NTMHyperparameters(Hyperparameters):
 
     @property
     def products(self) -> int:
-        """Multiplications for a document, in the largest layers: the first of the encoder, and the decoder."""
+        """Multiplications for one document in the two largest layers, the encoder's first and the decoder."""
         return self.feature_dim * (self.layers[0] + self.num_topics)
 
 
@@ -228,7 +228,7 @@ class NTM(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: NTMHyperparameters) -> int:
-        """Weights, their gradients and the optimizer's moments in float32."""
+        """Bytes of the weights, their gradients and the optimizer's moments, in float32."""
         words, topics, layers = hyperparameters.feature_dim, hyperparameters.num_topics, hyperparameters.layers
         sizes = [*zip((words, *layers), layers, strict=False), *2 * [(layers[-1], topics)], (topics, words)]
         return 4 * (2 + moments(hyperparameters.optimizer)) * sum((inputs + 1) * outputs for inputs, outputs in sizes)

@@ -37,21 +37,21 @@ def read(folder: Path, feature_dim: int) -> Auxiliary:
     path = folder / VOCABULARY
     if not path.is_file():
         present = ", ".join(sorted(item.name for item in folder.glob("*"))) if folder.is_dir() else ""
-        raise ChannelError(f"the auxiliary channel has no file '{VOCABULARY}'; it holds: {present or 'nothing'}")
+        raise ChannelError(f"channel 'auxiliary' has no file '{VOCABULARY}'; it holds: {present or 'nothing'}")
     words = [line for _, line in _lines(path)]
     if len(words) != feature_dim:
         raise ChannelError(
-            f"feature_dim is {feature_dim}, but '{VOCABULARY}' of the auxiliary channel has {len(words)} lines; it "
+            f"feature_dim is {feature_dim}, but '{VOCABULARY}' of channel 'auxiliary' has {len(words)} lines; it "
             "must have one word a line, in the order of the ids"
         )
     for number, word in enumerate(words, 1):
         if not word:
-            raise ChannelError(f"line {number} of '{VOCABULARY}' of the auxiliary channel has no word")
+            raise ChannelError(f"line {number} of '{VOCABULARY}' of channel 'auxiliary' has no word")
     others = [item for item in sorted(folder.glob("*.txt")) if item.name != VOCABULARY and item.is_file()]
     if len(others) > 1:
         names = ", ".join(item.name for item in others)
         raise ChannelError(
-            f"the auxiliary channel has several .txt files besides '{VOCABULARY}': {names}; at most one is expected, "
+            f"channel 'auxiliary' has several .txt files besides '{VOCABULARY}': {names}; at most one is expected, "
             "with word vectors"
         )
     return Auxiliary(words, _vectors(others[0], words) if others else None)
@@ -64,11 +64,11 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, 1):
                 yield number, line.strip()
     except UnicodeDecodeError as error:
-        raise ChannelError(f"'{path.name}' of the auxiliary channel is not UTF-8: {error.reason}") from None
+        raise ChannelError(f"'{path.name}' of channel 'auxiliary' is not UTF-8: {error.reason}") from None
 
 
 def _vectors(path: Path, words: list[str]) -> np.ndarray:
-    """(V, d) float32. Memory: that, whatever the length of the file."""
+    """The vectors of the vocabulary's words, (V, d) float32; no more is held in memory, whatever the file's length."""
     places = {word: place for place, word in enumerate(words)}
     found: np.ndarray | None = None
     for number, line in _lines(path):
@@ -90,5 +90,5 @@ def _vectors(path: Path, words: list[str]) -> np.ndarray:
             )
         found[places[word]] = vector
     if found is None or not found.shape[1]:
-        raise ChannelError(f"'{path.name}' of the auxiliary channel has no vector of any word of '{VOCABULARY}'")
+        raise ChannelError(f"'{path.name}' of channel 'auxiliary' has no vector of any word of '{VOCABULARY}'")
     return found

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from algorithms.checkpoints import Checkpoint, rows_from_arrays, rows_to_arrays
 from algorithms.common import topics
 from algorithms.common.hosts import any_host, dealt, packed, unpacked
-from algorithms.common.networks import load_keras
+from algorithms.common.networks import check_finite, load_keras
 from algorithms.common.randomness import draws
 from algorithms.common.reservoir import Reservoir
 from algorithms.errors import TrainingDataError, TrainingStopped
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from algorithms.ntm.network import Network
 
 _SAMPLE_BYTES = 1 << 26
-"""Of the documents of the first epoch that are kept to measure coherence on; some of them where there are more."""
+"""Most documents of the first epoch that are kept to measure coherence on; if there are more, a random sample."""
 _FEW = 1000
-"""Documents of an epoch, below which the draws of h move its mean loss by more than an epoch of learning does: of 15
-documents of five words by 0.1."""
+"""With fewer documents the random draws of h change the mean loss of an epoch by more than an epoch of learning does:
+with 15 documents of five words by 0.1."""
 _SHOWN = 64
-"""Documents of each host that a model is tried on where it is kept without a validation."""
+"""Documents of each host on which the loss of a model is checked that is kept without a validation channel."""
 _SMALL_STEP = 25_000_000
-"""Products forwards in a step, up to which it takes a quarter less of the processor's time in one thread than in two:
-128 documents of 2,000 words have 20 million."""
+"""Multiplications of a forward pass up to which a step takes a quarter less processor time in one thread than in two;
+128 documents of 2,000 words take 20 million."""
 
 
 def train(hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job: Job) -> NTMModel:
@@ -69,8 +69,9 @@ def train(hyperparameters: NTMHyperparameters, channels: Mapping[str, Any], job:
 
 
 class Patience:
-    """Early stopping as the closed container's log shows it: an epoch is bad whose loss is not below the best of the
-    ``window`` before it by ``tolerance``; more than ``window`` bad ones in a row are enough."""
+    """Early stopping as the closed container's log shows it: training ends after more than ``window`` bad epochs in a
+    row. An epoch is bad if its loss is not lower by ``tolerance`` than the lowest of the ``window`` epochs before
+    it."""
 
     def __init__(self, window: int, tolerance: float) -> None:
         self.window, self.tolerance = window, tolerance
@@ -115,7 +116,7 @@ class Training:
 
     @property
     def network(self) -> Network:
-        """It is there from the first mini-batch on."""
+        """The network, which is made at the first mini-batch."""
         assert self._network is not None
         return self._network
 
@@ -166,28 +167,14 @@ class Training:
         The loss is None where a stop was asked for in the midst of it.
         """
         job, started = self.job, time.perf_counter()
-        if not self._batches:
-            job.info(f"# Starting training for epoch {epoch}")
-        self._first_epoch, stopped = epoch == 1, False
-        mini_batches = itertools.islice(self._mini_batches(), self._batches, None)
-        while not stopped:
-            counts = next(mini_batches, None)  # None where only other hosts have more
-            with self.job.nothing_to_keep() if epoch == 1 and not self._batches else nullcontext():  # it is compiled
-                rows, stopped = self.network.step(counts, lambda: job.stop_requested)
-            if not rows:
-                break
-            self._batches += 1
-            self._offer()  # a stop was looked for before: the checkpoint is then written
-        if not self._batches:
-            raise TrainingDataError("No training data processed: the train channel has no document with words.")
-        stopped = any_host(job.hosts, stopped or job.stop_requested)
+        stopped = self._steps(epoch)
         trained = self._checkpoint()
         if stopped:
             self._offer(trained)
         loss, seconds = self.network.losses(), time.perf_counter() - started
         if not self._told:
             self._tell(epoch, loss, seconds)
-        self._check_finite(loss.total, epoch)
+        self._check_loss(loss.total, epoch)
         model = self.network.model()
         if stopped:
             return model, None
@@ -198,40 +185,57 @@ class Training:
             self._offer(replace(trained, state={**trained.state, "told": True}))
             return model, None
         if not held_out.documents:
-            raise TrainingDataError("the validation channel has no document with words")
-        self._check_finite(held_out.total, epoch)
+            raise TrainingDataError("channel 'validation' has no document with words")
+        self._check_loss(held_out.total, epoch)
         job.info(f"#validation_score ({epoch}): {held_out.total}")
         job.report(Measured.of("validation", "total_loss", held_out.total, step=epoch))
         total = time.perf_counter() - started
         job.info(f"Timing: train: {seconds:.2f}s, val: {total - seconds:.2f}s, epoch: {total:.2f}s")
         return model, held_out.total
 
-    def _check_finite(self, loss: float, epoch: int) -> float:
-        """The loss. Raises TrainingDataError where it is no number."""
-        if np.isfinite(loss):
-            return loss
-        raise TrainingDataError(
-            f"training diverged: the loss of epoch {epoch} is {loss}. A smaller learning_rate than "
-            f"{self.values.rate:g}, or a clip_gradient, may help"
-        )
+    def _steps(self, epoch: int) -> bool:
+        """Train on the mini-batches of an epoch, or those that are left of it; whether a host was asked to stop.
+
+        Raises:
+            TrainingDataError: there is no document with words.
+        """
+        if not self._batches:
+            self.job.info(f"# Starting training for epoch {epoch}")
+        self._first_epoch, stopped = epoch == 1, False
+        mini_batches = itertools.islice(self._mini_batches(), self._batches, None)
+        while not stopped:
+            counts = next(mini_batches, None)  # None where only other hosts have more
+            with self.job.nothing_to_keep() if epoch == 1 and not self._batches else nullcontext():  # it is compiled
+                rows, stopped = self.network.step(counts, lambda: self.job.stop_requested)
+            if not rows:
+                break
+            self._batches += 1
+            self._offer()  # a stop was looked for before: the checkpoint is then written
+        if not self._batches:
+            raise TrainingDataError("No training data processed: channel 'train' has no document with words.")
+        return any_host(self.job.hosts, stopped or self.job.stop_requested)
+
+    def _check_loss(self, loss: float, epoch: int) -> None:
+        check_finite(loss, f"the loss of epoch {epoch}", self.values.rate)
 
     def _steady(self, model: NTMModel, loss: Loss, epoch: int) -> float:
-        """The loss of an epoch in training; of few documents that of the model after it: what other draws change would
-        be taken for the end of learning."""
+        """The loss by which training is stopped early: that of the epoch, or with few documents that of the model after
+        it, always with the same draws, as the change by other draws would be taken for the end of learning."""
         if loss.documents < _FEW:
             return self._loss_of(model, epoch, _FEW)
         self._loss_of(model, epoch, _SHOWN)
         return loss.total
 
     def _loss_of(self, model: NTMModel, epoch: int, most: int) -> float:
-        """The loss of a model on so many documents of each host at most, with the same draws each time.
+        """The loss of a model on at most ``most`` documents of each host, with the same draws each time.
 
         Raises:
-            TrainingDataError: it is no number: the last step diverged, which no loss in training has seen.
+            TrainingDataError: it is not finite: the last step diverged, which no loss in training shows.
         """
         shown = [Batch(self.documents()[:most])]
-        loss = model.loss(shown, np.random.default_rng(self.job.seed), self.job.hosts)
-        return self._check_finite(loss.total, epoch)
+        loss = model.loss(shown, np.random.default_rng(self.job.seed), self.job.hosts).total
+        self._check_loss(loss, epoch)
+        return loss
 
     def _tell(self, epoch: int, loss: Loss, seconds: float) -> None:
         self.job.info(
@@ -245,13 +249,13 @@ class Training:
     # ---- checkpoints ------------------------------------------------------------------------------------------------
 
     def _offer(self, made: Checkpoint | None = None) -> None:
-        """A point in the midst of an epoch, which is read again from its start."""
+        """Offer a checkpoint in the midst of an epoch, which is then read again from its start."""
         if self.channels["train"].repeats:
             self.job.checkpoints.offer(lambda: made or self._checkpoint())
 
     def _checkpoint(self, *, over: bool = False) -> Checkpoint:
-        """Between two mini-batches, or two epochs. A running epoch is read from its start again, with the same draws,
-        so the documents kept of the first one need not be in it before that is over."""
+        """The checkpoint between two mini-batches or two epochs. A running epoch is read again from its start, with the
+        same draws, so the documents that are kept of the first epoch need not be in it before that epoch is over."""
         kept = {}
         if self._best is not None:
             kept[f"model-{self._best_epoch}"] = self._best.to_arrays()
@@ -294,7 +298,7 @@ class Training:
         return NTMModel.from_arrays(arrays, len(self.values.layers), self.values.encoder_layers_activation)
 
     def _make(self, size: int, weight: float, seed: seeding.Seed) -> None:
-        """The network, as it starts or as the checkpoint has it."""
+        """Make the network, new or as the checkpoint has it."""
         with self.job.nothing_to_keep() if self._found is None else nullcontext():
             load_keras(self.job.seed, one_thread=self.job.owns_process and size * self.values.products < _SMALL_STEP)
             from algorithms.ntm.network import Network  # imports Keras
@@ -322,7 +326,7 @@ class Training:
     # ---- documents --------------------------------------------------------------------------------------------------
 
     def _mini_batches(self) -> Iterator[sp.csr_array]:
-        """One epoch of ``train``. In the first, the network is made when its first documents are there."""
+        """The mini-batches of one epoch of ``train``. In the first, the network is made of the first documents."""
         documents: Iterable[Batch] = self._drawn()
         if self._network is None:
             documents = self._begin(documents)
@@ -330,7 +334,7 @@ class Training:
             yield sp.csr_array(batch.features)
 
     def _begin(self, documents: Iterable[Batch]) -> Iterable[Batch]:
-        """Make the network, and give back all documents."""
+        """Make the network of the first documents, then give all documents, these included."""
         least = max(seeding.DOCUMENTS, self.values.mini_batch_size)
         documents, head, count = iter(documents), list[Batch](), 0
         while count < least and (batch := next(documents, None)) is not None:
@@ -340,7 +344,7 @@ class Training:
         if any_host(hosts, self.job.stop_requested):
             raise TrainingStopped("no document had been trained on")
         if not any_host(hosts, bool(head)):
-            raise TrainingDataError("No training data processed: the train channel has no document with words.")
+            raise TrainingDataError("No training data processed: channel 'train' has no document with words.")
         first = self._first_of_all(head)
         with self.job.nothing_to_keep() if self._found is None else nullcontext():  # it may take ten seconds
             seed = seeding.find(first, self.values.num_topics, self.random, hosts)
@@ -351,7 +355,7 @@ class Training:
         return itertools.chain(head, documents)
 
     def _first_of_all(self, head: list[Batch]) -> sp.csr_array:
-        """The first documents of all hosts, (D, V), wherever their readers cut."""
+        """The first documents of all hosts, (D, V), the same whatever batches the readers give."""
         none = sp.csr_array((0, self.values.feature_dim), dtype=np.float32)
         own = concatenate(head).features if head else none
         share = -(-seeding.DOCUMENTS // self.job.hosts.size)
@@ -359,7 +363,8 @@ class Training:
         return sp.csr_array(dealt(parts)[: seeding.DOCUMENTS])
 
     def _drawn(self) -> Iterator[Batch]:
-        """The documents of ``train`` that belong to an epoch; some at least, and all without ``sub_sample``."""
+        """The documents of ``train`` that belong to an epoch: all, or a random part of them with ``sub_sample``, at
+        least one."""
         share, some = self.values.sub_sample, False
         for batch in self._documents("train"):
             counts = sp.csr_array(batch.features)

@@ -71,7 +71,7 @@ class NTMModel(Model):
         mean, log_variance: of h, of which the softmax is the document's topic weights.
         projection: the decoder, from K topic weights to logits of V words. The softmax of column k of its weight is
             topic k.
-        described: what training knows of the topics besides; the artifact does not hold it.
+        described: words, sizes and coherence of the topics, which only training knows; not in the artifact.
     """
 
     layers: tuple[Affine, ...]
@@ -114,8 +114,8 @@ class NTMModel(Model):
         return {TOPIC_WEIGHTS: softmax(self.mean(self._encode(self._counts(batch))), axis=1)}
 
     def loss(self, batches: Iterable[Batch], random: np.random.Generator, hosts: Hosts = ONE_HOST) -> Loss:
-        """The loss on the documents of all hosts, with one draw of h for each; NaN where none has words, and no finite
-        number where training has diverged."""
+        """The loss on the documents of all hosts, with one draw of h for each; NaN if no document has words, and NaN or
+        infinite if training has diverged."""
         sums, documents = np.zeros(2), 0
         for batch in cut(batches, max(1, _BLOCK_NUMBERS // self.feature_dim)):
             counts = sp.csr_array(self._counts(batch))
@@ -175,8 +175,8 @@ class NTMModel(Model):
         mxnet_archive.save(directory / mxnet_files.MODEL_FILE, members)
 
     def _symbol(self) -> str:
-        """The graph from ``data`` to topic weights; then, for who wants them, the words of such documents and log
-        variances."""
+        """The graph from ``data`` to topic weights, its first output. Further outputs are the words of such documents
+        and log variances."""
         graph = Graph()
 
         def affine(name: str, rows: int, outputs: int) -> int:

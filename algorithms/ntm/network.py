@@ -22,9 +22,9 @@ import numpy as np
 import scipy.sparse as sp
 from keras import ops
 
-from algorithms.checkpoints import variables_from_arrays, variables_to_arrays
 from algorithms.common.gradients import Kept, Together
 from algorithms.common.hosts import ONE_HOST
+from algorithms.common.networks import variables_from_arrays, variables_to_arrays
 from algorithms.common.optimizers import Adam
 from algorithms.interface import Hosts
 from algorithms.ntm.model import Affine, Loss, NTMModel
@@ -42,12 +42,13 @@ _ELSEWHERE: dict[str, Any] = {
     "tolerance": 1e-3,
 }
 _COUPLED = ("adam", "rmsprop")
-"""Optimizers whose weight decay in MXNet is a part of the gradient; the others take it off the weight itself."""
+"""Optimizers for which MXNet adds weight decay to the gradient; the others subtract it from the weight itself."""
 
 _NORM_EPSILON, _NORM_MOMENTUM = 1e-3, 0.9  # MXNet's
 _FIRST_LOG_VARIANCE = -1.0
-"""Where h varies less at first than its prior, the decoder can tell documents apart from the start, and the divergence
-does not drive the two together before it has learned to (Bowman et al., CoNLL 2016, call that collapse)."""
+"""The first log variance of h. With less variance than the prior's, the decoder can tell documents apart from the
+start; else the divergence would make all posteriors equal to the prior before it has learned to (the collapse of Bowman
+et al., CoNLL 2016)."""
 
 
 class Draw(keras.layers.Layer):
@@ -63,7 +64,7 @@ class Draw(keras.layers.Layer):
 
 
 class Losses(keras.layers.Layer):
-    """Reconstruction and divergence of each document, (n, 2), in nats for each of its words."""
+    """Reconstruction and divergence of each document, (n, 2), in nats per word."""
 
     def call(self, counts: Any, logits: Any, mean: Any, log_variance: Any) -> Any:
         """Counts and logits (n, V), mean and log variance (n, K)."""
@@ -76,8 +77,8 @@ class Losses(keras.layers.Layer):
 class Graph:
     """The Keras model, from counts to ``Losses``, and the layers that it is made of.
 
-    ``start`` sets it back to where training starts, so that one process may train several models of one kind and
-    compile their step once.
+    ``start`` sets all weights back to those that training starts with, so that one process can train several models of
+    one kind and compile their step once.
     """
 
     def __init__(self, values: NTMHyperparameters, hosts: int = 1) -> None:
@@ -112,8 +113,8 @@ class Graph:
         self._first = [value if (value := variable.numpy()).any() else None for variable in self.variables]
 
     def start(self, seed: Seed, random_seed: int, rank: int = 0) -> None:
-        """Weights of the encoder from ``random_seed``, by Glorot's rule; those of the decoder from ``seed``. Each host
-        draws from a stream of its own."""
+        """Set the encoder's weights by Glorot's rule from ``random_seed``, and the decoder's from ``seed``. Each host
+        draws h from a stream of random numbers of its own."""
         for variable, first in zip(self.variables, self._first, strict=True):
             variable.assign(ops.zeros(variable.shape, variable.dtype) if first is None else first)
         random = np.random.default_rng(random_seed)
@@ -136,8 +137,9 @@ class Network:
     """A network in training.
 
     Args:
-        size: documents of a full mini-batch. weight: of each document in the loss whose gradient is followed, the
-            sum over a mini-batch. seed: topics and background that the decoder starts with.
+        size: documents of a full mini-batch.
+        weight: of each document in the loss, a sum over the mini-batch.
+        seed: topics and background that the decoder starts with.
         random_seed: of the encoder's first weights, and of the draws.
         hosts: which all do the same steps, each with its own documents.
     """
@@ -154,7 +156,7 @@ class Network:
         self.size, self.weight, self._activation = size, weight, hyperparameters.encoder_layers_activation
         self._weights = np.zeros((size, 1), np.float32)
         self._sums, self._documents = np.zeros(2), 0
-        # What does not change the graph is left out of its key.
+        # The key of the cached graph leaves out what does not change the graph.
         graph = self._graph = _graph(replace(hyperparameters, **_ELSEWHERE), hosts.size)
         graph.start(seed, random_seed, hosts.rank)
         self._hosts = hosts
@@ -177,7 +179,8 @@ class Network:
 
     def _learn(self, counts: sp.csr_array, rows: int) -> None:
         self._weights[:rows], self._weights[rows:] = self.weight, 0
-        # A short batch is filled with its own documents, at no weight: of one shape, the step is compiled once.
+        # A short batch is filled up with its own documents, with weight 0: as all batches have one shape, the step is
+        # compiled once.
         full = counts if rows == self.size else counts[np.resize(np.arange(rows), self.size)]
         means = self._graph.model.train_on_batch(full.toarray(), self._weights, return_dict=True)
         scale = self.size / self.weight  # the means are of weighted losses, and over filled rows too
@@ -185,7 +188,7 @@ class Network:
         self._documents += rows
 
     def losses(self) -> Loss:
-        """The means over all hosts' documents since this was last called, each at the time when it was trained on."""
+        """The mean loss of the documents of all hosts since the last call, each as of when it was trained on."""
         sums, documents = self._hosts.sum(self._sums, np.array([self._documents]))
         reconstruction, divergence = sums / documents[0]
         loss = Loss(float(reconstruction), float(divergence), int(documents[0]))
@@ -193,21 +196,21 @@ class Network:
         return loss
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """All that the next step depends on; Keras sets its metrics back before each."""
+        """All that the next step depends on. Keras' metrics are not in it: they are reset before each step."""
         sums = np.array([*self._sums, self._documents], np.float64)
-        return {**variables_to_arrays("variable", self._graph.variables), "sums": sums}
+        return {**variables_to_arrays(self._graph.variables), "sums": sums}
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Go on from there.
+        """Go on from what ``to_arrays`` gave.
 
         Raises:
-            ModelError: they are of another network.
+            ModelError: the arrays are of another network.
         """
-        variables_from_arrays("variable", self._graph.variables, arrays)
+        variables_from_arrays(self._graph.variables, arrays)
         self._sums, self._documents = arrays["sums"][:2].copy(), int(arrays["sums"][2])
 
     def model(self) -> NTMModel:
-        """A copy of what the network is now, batch norms folded into the layers before them."""
+        """The model of the present weights, copied, with batch norms folded into the layers before them."""
         graph = self._graph
         if self._together is not None:
             self._together.align()
@@ -229,8 +232,9 @@ def _affine(layer: Any) -> Affine:
 
 
 def _with_background(projection: Affine) -> Affine:
-    """The same decoder with its bias in the weights, which it may be as topic weights sum to 1: the softmax of a column
-    then is how a document that is all of one topic is worded, and not which words set it apart, however rare."""
+    """The decoder with its bias added to the weights, which changes nothing as topic weights sum to 1. The softmax of a
+    column is then the distribution of words in a document of that topic alone, and not of the words that set the topic
+    apart, however rare."""
     weight, bias = projection
     return Affine(weight + bias[:, None], np.zeros_like(bias))
 
@@ -242,7 +246,7 @@ def _folded(layer: Affine, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray
 
 
 class _WeightedSum(keras.losses.Loss):
-    """The sum over documents; where Keras expects the truth, it gets their weights."""
+    """The loss of a mini-batch: the weighted sum over documents. Keras passes their weights in the place of labels."""
 
     def __init__(self) -> None:
         super().__init__(reduction="sum")

@@ -2,7 +2,7 @@
 
 A decoder that starts from noise learns the words of the corpus first and tells documents apart only later; some
 topics never do, and the posterior of h falls to its prior (component collapse; A. Srivastava, C. Sutton, ICLR 2017).
-One that starts from rough topics has nothing to break out of. The steps are those of expectation maximisation
+One that starts from rough topics has no such point to leave. The steps are those of expectation maximisation
 (T. Hofmann, "Probabilistic Latent Semantic Indexing", SIGIR 1999), with a little of the corpus in each topic, so that
 rare words need evidence, and a little of each topic in every document.
 """
@@ -20,8 +20,8 @@ from algorithms.interface import Hosts
 DOCUMENTS = 8000
 _STEPS = 60
 _STRENGTH = 0.5
-"""The share of the log ratios that W starts with. The weights z of a document are far from (1, 0, …, 0), so W grows all
-the same; topics that start strong stay as rough as they are."""
+"""The share of the topics' log ratios that W starts with. W grows in any case, as the weights z of a document are far
+from (1, 0, …, 0); topics that start strong would stay as rough as they are."""
 
 _BACKGROUND_COUNT = 0.5  # of each word beforehand, so that none is impossible
 _WORD_SMOOTHING = 0.005  # words of the corpus in a topic beforehand, as a share of the mean words of a topic
@@ -49,7 +49,7 @@ def none(num_topics: int, feature_dim: int) -> Seed:
 
 
 def find(counts: sp.csr_array, num_topics: int, random: np.random.Generator, hosts: Hosts = ONE_HOST) -> Seed:
-    """Topics of the documents ``counts``, (D, V), of which each has words; of the first ones, where that is too much.
+    """Topics of the documents ``counts``, (D, V), each of which has words; of the first of them if all are too many.
 
     Memory: V K numbers, a few times.
 
@@ -74,7 +74,7 @@ def find(counts: sp.csr_array, num_topics: int, random: np.random.Generator, hos
 
 
 def _first(counts: sp.csr_array, background: np.ndarray, num_topics: int, random: np.random.Generator) -> np.ndarray:
-    """Half the background, half the words of a few documents, (K, V)."""
+    """First topics, (K, V): each is half the corpus, half the words of a few documents."""
     few = max(1, counts.shape[0] // (4 * num_topics))
     topics = np.empty((num_topics, counts.shape[1]), np.float32)
     for topic in topics:
@@ -84,7 +84,7 @@ def _first(counts: sp.csr_array, background: np.ndarray, num_topics: int, random
 
 
 def _step(counts: sp.csr_array, topics: np.ndarray, mixtures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many of these documents' words are expected in each topic, (K, V), and mixtures (D, K) after one step."""
+    """One step: the expected number of each word in each topic, (K, V), and the documents' mixtures, (D, K)."""
     words = np.ascontiguousarray(topics.T)
     expected = np.zeros_like(words)
     updated = np.empty_like(mixtures)

@@ -17,7 +17,8 @@ _SHOWN_WORDS = 20
 
 
 def report(model: NTMModel, documents: sp.csr_array, words: Auxiliary | None, job: Job) -> NTMModel:
-    """The topics, in the log as SageMaker writes them and in the output folder; the model that knows them.
+    """Write the topics into the log, as SageMaker does, and into the output folder; the model with what is known of
+    them.
 
     Args:
         documents: training documents, (D, V), on which coherence is measured.

@@ -44,7 +44,7 @@ from algorithms.pca.model import PROJECTION, PCAModel
 
 REGULAR, RANDOMIZED = "regular", "randomized"
 _STABLE = "stable"
-"""A mode of 2017, exact too, which SageMaker's SDK for Spark still sends."""
+"""A mode of 2017, also exact, which SageMaker's SDK for Spark still sends."""
 EXPLAINED = "explained_variance_ratio"
 
 
@@ -91,7 +91,7 @@ class PCAHyperparameters(Hyperparameters):
             object.__setattr__(self, "algorithm_mode", REGULAR)
 
     def check(self) -> list[str]:
-        """There are no more components than features."""
+        """There must be no more components than features."""
         if self.num_components > self.feature_dim:
             return [
                 f"Hyperparameter 'num_components': {self.num_components} is more than feature_dim, {self.feature_dim}"
@@ -143,8 +143,8 @@ class PCA(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: PCAHyperparameters) -> int:
-        """The components in float32 and, while they are found, twice in float64, or the sketch's rows, directions and
-        projections; the mean in float64."""
+        """Bytes of the components in float32 and of what is needed to find them: they themselves twice in float64, or
+        the sketch's rows, directions and projections; and the mean in float64."""
         d, k = hyperparameters.feature_dim, hyperparameters.num_components
         found = k if hyperparameters.sketch_extra is None else min(k + hyperparameters.sketch_extra, d)
         return d * (4 * k + 16 * found + (8 if hyperparameters.subtract_mean else 0))
@@ -194,7 +194,7 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
         for features in passed.read(stream, state.block_rows, job, checkpoint):
             if features.shape[1] != hyperparameters.feature_dim:
                 raise TrainingDataError(
-                    f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {features.shape[1]} "
+                    f"feature_dim is {hyperparameters.feature_dim}, but channel 'train' has {features.shape[1]} "
                     "features"
                 )
             with job.timer("update.time"):
@@ -207,7 +207,7 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
     stopped = any_host(job.hosts, job.stop_requested)
     state.shared(job.hosts)
     if not state.rows:
-        raise TrainingDataError("No training data processed: the train channel is empty.")
+        raise TrainingDataError("No training data processed: channel 'train' is empty.")
     if stopped and state.rows < hyperparameters.num_components:
         raise TrainingStopped(f"only {state.rows} rows had been read")
     if stopped:
@@ -215,12 +215,12 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
 
 
 def _checkpoint(state: State, passed: Passed) -> Checkpoint:
-    """The sums so far, which hosts would merge, so that others may go on from them."""
+    """The sums so far, in the form in which hosts merge them, so that another number of hosts can go on from them."""
     return Checkpoint(f"{state.rows} rows", passed.state(), state.to_arrays())
 
 
 def _resume(state: State, new_state: Callable[[], State], job: Job) -> Passed:
-    """Take up the newest checkpoint, if there is one: how far it is."""
+    """Take up the newest checkpoint, if there is one; how far it is."""
 
     def join(size: int, found: Mapping[int, Checkpoint]) -> tuple[Checkpoint, int]:
         together = new_state()

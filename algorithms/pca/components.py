@@ -48,7 +48,7 @@ def ordered(s: np.ndarray, v: np.ndarray, mean: np.ndarray | None, total: float)
 def check_rows(rows: int, k: int) -> None:
     """Raises TrainingDataError where there are fewer rows than components."""
     if rows < k:
-        raise TrainingDataError(f"num_components is {k}, but the train channel has only {rows} rows")
+        raise TrainingDataError(f"num_components is {k}, but channel 'train' has only {rows} rows")
 
 
 def check_finite(products: np.ndarray) -> None:

@@ -27,8 +27,8 @@ _DENSE_SHARE = 0.05  # from this share of nonzeros on, a dense product of a bloc
 class Covariance:
     """Exact: the sum of (x - c, 1)(x - c, 1)' over the rows, which holds their products, sums and number.
 
-    The shift c is the mean of the first rows, 0 where these are sparse. It keeps the products small where the mean is
-    large beside the spread; what it misses of the mean is corrected in the end.
+    The shift c is the mean of the first rows, or 0 if these are sparse. It keeps the products small if the mean is
+    large compared with the spread; its difference from the mean of all rows is corrected in the end.
 
     Memory: 12 d^2 bytes, and up to 2,048 features twice as much again while the components are computed; beyond, the
     wanted ones alone are iterated on, by products of the scatter matrix with vectors. Time: d^2 multiplications a row.
@@ -47,7 +47,7 @@ class Covariance:
         self._moments = np.zeros((width, width))
 
     def update(self, features: Features) -> None:
-        """See these rows (m, d)."""
+        """Take in these rows (m, d)."""
         for start in range(0, features.shape[0], BLOCK_ROWS):
             block: Any = features[start : start + BLOCK_ROWS]
             if sp.issparse(block) and block.nnz >= _DENSE_SHARE * block.shape[0] * self.feature_dim:
@@ -133,7 +133,7 @@ class Covariance:
 
 
 def reckoned(feature_dim: int) -> int:
-    """Bytes that the covariance of so many features takes at least."""
+    """Fewest bytes that the covariance of so many features takes."""
     return 12 * (feature_dim + 1) ** 2
 
 
@@ -151,7 +151,7 @@ def _iterated(scatter: np.ndarray, missed: np.ndarray, k: int) -> tuple[np.ndarr
 
 
 def _terms_of_step(sums: np.ndarray, count: int, step: np.ndarray) -> np.ndarray:
-    """What the moments of rows gain where ``step`` (d,) is added to each of ``count`` rows of the given sums (d,)."""
+    """The change of the moments if ``step`` (d,) is added to each of ``count`` rows whose sums are ``sums`` (d,)."""
     terms = np.zeros((len(step) + 1, len(step) + 1))
     crossed = np.outer(sums + count / 2 * step, step)
     terms[:-1, :-1] = crossed + crossed.T

@@ -41,7 +41,7 @@ class State(Protocol):
         ...
 
     def update(self, features: Features) -> None:
-        """See these rows (m, d), once."""
+        """Take in these rows (m, d)."""
         ...
 
     def merge(self, other: Any) -> None:
@@ -53,7 +53,8 @@ class State(Protocol):
         ...
 
     def finalize(self, k: int) -> Components:
-        """The k components; the state remains as it is. Raises TrainingDataError where the rows do not do."""
+        """The k components; the state remains as it is. Raises TrainingDataError if there are too few rows, or their
+        numbers are too large."""
         ...
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -61,7 +62,7 @@ class State(Protocol):
         ...
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Become the state that was taken apart by ``to_arrays``; this one must have been initialised alike."""
+        """Become the state that ``to_arrays`` was asked of; this one must have been initialised alike."""
         ...
 
 
@@ -86,8 +87,8 @@ def initialize(
 
 
 class Exact:
-    """Exact: the rows themselves while there are no more than features, which takes less memory than their covariance
-    and much less time; the covariance from then on.
+    """Exact. It keeps the rows themselves as long as there are no more of them than features, which takes less memory
+    than their covariance and much less time; from then on the covariance.
 
     Memory: 4 bytes a stored number of the rows, and 16 n^2 bytes while the components are computed; see
     ``Covariance`` beyond d rows.
@@ -107,7 +108,7 @@ class Exact:
         return self._covariance.rows if self._covariance else self._held.count
 
     def update(self, features: Features) -> None:
-        """See these rows (m, d)."""
+        """Take in these rows (m, d)."""
         if self._covariance is None and self._held.count + features.shape[0] <= self.feature_dim:
             self._held.add(features)
         else:
@@ -162,7 +163,7 @@ class Exact:
             self._held.add(rows_from_arrays(f"block{number}", arrays))
 
     def shared(self, hosts: Hosts) -> None:
-        """The rows of all hosts while they are no more than features together, and their covariance from then on."""
+        """Take in the rows of all hosts: as they are if they are no more than features, else as their covariance."""
         if hosts.size == 1:
             return
         if hosts.sum(np.array([self.rows]))[0][0] > self.feature_dim:

@@ -135,7 +135,8 @@ def _turned(rows: Any, mean: np.ndarray | None, u: np.ndarray) -> np.ndarray:
 
 
 def _completed(v: np.ndarray, k: int) -> np.ndarray:
-    """The columns (d, m) made orthonormal to rounding, with k - m more before them, in any direction left."""
+    """The columns (d, m) made orthonormal to rounding, with k - m more before them, orthogonal to these but
+    arbitrary."""
     d, found = v.shape
     more = np.random.default_rng(0).standard_normal((d, k - found))
     q, r = linalg.qr(np.concatenate([v[:, ::-1], more], axis=1), mode="economic")

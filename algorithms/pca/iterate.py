@@ -1,8 +1,8 @@
-"""Leading components of sparse rows by products with vectors alone: Lanczos' method (ARPACK), at the cost of the
-non-zeros for each.
+"""Leading components of sparse rows by products with vectors alone: Lanczos' method (ARPACK). A product costs the
+non-zeros.
 
-The rows stay as they are: what centring takes from a product, and rows that stand for others seen before, are added to
-it. Only the smaller of the two sides is iterated on.
+The rows are not changed: the effect of centring, and of rows that stand for others seen before, is added to each
+product. The iteration is on the products of rows or of features, whichever are fewer.
 
 Reference: R. Lehoucq, D. Sorensen, C. Yang, "ARPACK Users' Guide", SIAM 1998.
 """
@@ -21,11 +21,11 @@ _ALIKE = 1e-3  # share of the largest singular value, down to which vectors are 
 def leading_by_rows(
     rows: sp.csr_array, mean: np.ndarray | None, k: int, *, tolerance: float, total: float, norm: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What ``leading`` gives for fewer rows than features, without others: singular values (k,), falling, and right
-    singular vectors in columns (d, k), float64.
+    """As ``leading``, for fewer rows than features, without others: singular values (k,), falling, and right singular
+    vectors in columns (d, k), float64.
 
-    The products of the rows with each other are iterated on, in float32 where ``tolerance`` leaves room, and only in
-    features that some row has; what centring takes from a product needs no vector of d numbers.
+    The iteration is on the products of the rows with each other, in float32 if ``tolerance`` allows it, and only with
+    features that some row has; centring a product needs no vector of d numbers.
 
     Args:
         total: sum of the squares of the rows less their mean. norm: square root of that of the rows themselves.

@@ -1,4 +1,4 @@
-"""Few rows that stand for all rows seen."""
+"""A sketch: few rows that approximate the covariance of all rows seen."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _TOLERANCE = 1e-3  # of the squared singular values of rows that are held
 class Sketch:
     """Approximate: l rows R with R'R close to C, and the projection Y = C Omega on l random directions.
 
-    Each step puts new rows below R, rotates them so that they are orthogonal, and keeps the l longest. That follows
-    the leading components closely, but lets go for good what is small in every step even if it adds up: the state
-    also holds what was let go, seen through Omega, as Y - R'R Omega. From that its main part is restored in the end
-    (Nystrom's approximation of a positive semidefinite matrix).
+    Each step appends new rows to R, rotates the rows so that they are orthogonal, and keeps the l longest. That follows
+    the leading components closely, but drops what is small in every step even if it adds up. So the projection of what
+    was dropped is kept, too, as Y - R'R Omega, from which its main part is restored in the end (the Nystrom
+    approximation of a positive semidefinite matrix).
 
-    A batch is centred by its own mean; one more row, which points from the mean so far to the batch's, then makes up
-    the scatter about the common mean.
+    A batch is centred by its own mean. The scatter between that mean and the mean of the rows before is one more row,
+    which points from one to the other.
 
-    Sparse rows are held as they come, and enter the sketch many at a time: a step costs l d, however few non-zeros its
-    rows have. Where all rows can be held there is no sketch, and the components are those of the rows.
+    Sparse rows are kept as they come, and enter the sketch many at a time, since a step costs l d, however few
+    non-zeros its rows have. If all rows can be kept there is no sketch, and the components are those of the rows.
 
     Memory: 16 l d bytes and a block of rows; sparse rows up to 256 MB. Time: about 8 l d multiplications a row; for
     sparse rows some ten or hundred times their non-zeros.
@@ -74,7 +74,7 @@ class Sketch:
         return self._sketched + self._held.count
 
     def update(self, features: Features) -> None:
-        """See these rows (m, d)."""
+        """Take in these rows (m, d)."""
         if sp.issparse(features):
             self._held.add(features)
             if self._held.nonzeros > _HELD:
@@ -91,7 +91,7 @@ class Sketch:
                 self._add_projected(bridge)
 
     def _pour(self) -> None:
-        """Sparse rows that are held enter the sketch."""
+        """Move the sparse rows that are kept into the sketch."""
         if not self._held.count:
             return
         rows = self._held.together()
@@ -113,7 +113,8 @@ class Sketch:
         self._add_projected(bridge)
 
     def _bridge(self, count: int, mean: np.ndarray) -> np.ndarray:
-        """The row (1, d), or none (0, d), that stands for the step between two means; the mean moves on."""
+        """The row, (1, d), that stands for the scatter between the mean so far and a batch's, (0, d) if there is none;
+        the mean is updated."""
         before = self._sketched
         self._sketched += count
         if not self.centred:
@@ -128,7 +129,8 @@ class Sketch:
         self._total += float(np.vdot(rows, rows))
 
     def _absorb(self, rows: np.ndarray, block: _Block | None = None) -> None:
-        """Replace R by the l longest orthogonal rows that stand for ``rows`` (m, d) and ``block``."""
+        """Replace R by the l longest orthogonal rows with nearly the scatter of ``rows`` (m, d) and ``block``
+        together."""
         gram = squared(rows)
         if block is not None:
             crossed, products = block.times(rows.T), block.gram()
@@ -206,7 +208,7 @@ class Sketch:
             self._absorb(np.concatenate(kept))
 
     def finalize(self, k: int) -> Components:
-        """The k leading components of R'R and of what is restored of the rest."""
+        """The k leading components of R'R and the restored part of what R dropped."""
         check_rows(self.rows, k)
         if not self._sketched:
             held = self._held.decomposed(k, centred=self.centred, tolerance=_TOLERANCE / 4)  # nothing mends it later

@@ -46,7 +46,8 @@ _RNN = "encoder_type or decoder_type is rnn"
 _CNN = "encoder_type or decoder_type is cnn"
 _DROPOUT = Tunable(0.0, 0.5)
 BYTES_A_LAYER = 2 << 20
-"""Of TensorFlow's graph, whatever the layer's width: 3 MB were measured of convolutions, 11 MB of recurrent layers."""
+"""Bytes of TensorFlow's graph for each layer, whatever its width: 3 MB were measured for convolutions, 11 MB for
+recurrent layers."""
 _SIZES = tuple(str(1 << power) for power in range(7, 12))
 
 
@@ -252,12 +253,13 @@ class Seq2SeqHyperparameters(Hyperparameters):
 
     @property
     def copies(self) -> int:
-        """How many arrays of the size of the network there are at once, at least: its weights, what the optimizer keeps
-        of them, and their gradients and mean; or, when that is evaluated, the mean and the model made of it."""
+        """Fewest arrays of the network's size at one time: its weights and the optimizer's moments, and with them in
+        training the gradients and the running mean of the weights, or in evaluation the mean and the model made of
+        it."""
         return 3 + moments(self.optimizer_type, self.momentum)
 
     def check(self) -> list[str]:
-        """Halves are whole, epochs are in order, factors and rates have their sign."""
+        """Problems of values: sizes that must be even, epochs that are out of order, rates and factors out of range."""
         problems = []
         if self.rnn_num_hidden % 2 and "rnn" in (self.encoder_type, self.decoder_type):
             problems.append(
@@ -289,7 +291,7 @@ class Seq2SeqHyperparameters(Hyperparameters):
         return problems
 
     def unlogged(self, metric: str, channels: Collection[str] | None = None) -> str | None:
-        """BLEU, which takes long, where nobody asks for it."""
+        """Metrics that are not logged: BLEU, which takes long, unless the job asks for it."""
         if metric != "validation:bleu" or self.optimized_metric == "bleu" or self.bleu_sample_size:
             return super().unlogged(metric, channels)
         return "bleu_sample_size is 0; set it to a number of pairs, or optimized_metric to bleu"

@@ -57,7 +57,8 @@ class Architecture:
 
     @property
     def layers_below_attention(self) -> int:
-        """RNN layers of the decoder whose output is the query; those above are given the context besides."""
+        """Number of RNN layers of the decoder that make the query of attention; those above it get the context as
+        input, too."""
         upper = self.rnn_attention_in_upper_layers and self.num_layers_decoder > 1
         return 1 if upper else self.num_layers_decoder
 
@@ -95,8 +96,8 @@ def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def parameter_count(architecture: Architecture) -> int:
-    """Numbers in all parameters. Every layer from the third on has as many as the one before it, so that the count of a
-    billion layers takes no list of them."""
+    """The number of parameters. Every layer from the third on has as many as the one before it, so that those of a
+    billion layers are counted without a list."""
     few = {name: min(getattr(architecture, name), 2) for name in ("num_layers_encoder", "num_layers_decoder")}
     base = _count(dataclasses.replace(architecture, **few))
     count = base
@@ -199,7 +200,7 @@ def _attention(a: Architecture) -> dict[str, tuple[int, ...]]:
 def initial(
     architecture: Architecture, random: np.random.Generator, *, kind: str, scale: float, factor: str
 ) -> dict[str, np.ndarray]:
-    """Random parameters, float32.
+    """Random parameters, float32, by name.
 
     ``uniform`` draws from plus and minus ``scale``. ``xavier`` draws from plus and minus sqrt(scale / fan), where the
     fan is that of the inputs, the outputs, or their average, as ``factor`` says (MXNet's ``Xavier`` with magnitude
@@ -207,9 +208,10 @@ def initial(
     by gate, as in Sockeye. Biases are 0, but those of forget gates 1, so that a cell remembers at first (R. Jozefowicz,
     W. Zaremba, I. Sutskever, ICML 2015).
 
-    Xavier's fan is that of a product, and an embedding is none: drawn from it, words would begin a tenth as far apart
-    as what a gate answers to. Those that a recurrent layer reads come from N(0, 1) instead, with which perplexity on
-    pairs of sentences falls in half of the updates. Convolutions, whose inputs are scaled for them, do worse so.
+    Xavier's rule is for matrix products, and an embedding is none: by that rule words would begin ten times too close
+    together for a gate to tell them apart. Embeddings that a recurrent layer reads are drawn from N(0, 1) instead, with
+    which perplexity on pairs of sentences falls in half of the updates. For convolutions, whose inputs are scaled, the
+    rule is better.
     """
     found = {}
     for name, shape in shapes(architecture).items():
@@ -245,7 +247,7 @@ def _fan(shape: tuple[int, ...], factor: str) -> float:
 
 
 def check(architecture: Architecture, found: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Sentences about parameters that are missing, unknown, or of another shape; ``found`` has the shape of each."""
+    """A sentence for each parameter that is missing, unknown, or of another shape; ``found`` has the shapes by name."""
     wanted = shapes(architecture)
     problems = [f"'{name}' is missing" for name in wanted if name not in found]
     problems += [f"'{name}' is unknown" for name in found if name not in wanted]

@@ -1,4 +1,4 @@
-"""The weights of a checkpoint: a running mean of those of the last updates."""
+"""The weights of a checkpoint: a running mean over the last updates."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 EVERY = 5
-"""Updates between two looks at the weights, which take time of their own."""
+"""Updates between two additions to the mean, each of which takes some time."""
 _KEPT, _SOON = 0.6, 10
 
 
 class Average:
-    """A running mean of weights: what the last batches did to them by chance is not in it.
+    """A running mean of weights, which evens out the noise of the last batches.
 
-    A look at the weights keeps 0.6 of the mean, so that it is seven updates old, and less of the first means, after
-    which training goes fast. B. Polyak, A. Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
+    An addition keeps 0.6 of the mean, so that the mean is seven updates old on average; less at first, when training is
+    fast. B. Polyak, A. Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
     Journal on Control and Optimization 30(4), 1992.
 
     Args:
@@ -26,11 +26,11 @@ class Average:
         self.means = list(means)
 
     def look(self, updates: int, weights: Sequence[np.ndarray]) -> None:
-        """Take in the weights after so many updates, a multiple of ``EVERY``."""
+        """Add the weights after so many updates, a multiple of ``EVERY``, to the mean."""
         self.means = self._with(updates, weights)
 
     def at(self, updates: int, weights: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The means as of after so many updates, at which the weights are these; not to be written to."""
+        """The means after so many updates, at which the weights are ``weights``; not to be written to."""
         return self.means if self.means and updates % EVERY == 0 else self._with(updates, weights)
 
     def _with(self, updates: int, weights: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Beam search over many sentences at once, on anything that can say how likely each next token is.
+"""Beam search over many sentences at once, with any decoder that scores the next token.
 
 Hypotheses are compared by their log probability divided by their length with ``</s>`` (Y. Wu et al., "Google's Neural
 Machine Translation System", 2016, section 7, with alpha 1 and without the constant 5; Sockeye 1.x's default). A
@@ -21,7 +21,7 @@ _BLOCK = 64
 
 
 class Step(NamedTuple):
-    """What a decoder says of the hypotheses of a beam, a row each.
+    """The output of a decoder for the hypotheses of a beam, one in each row.
 
     Attributes:
         scores: (rows, V) before softmax. weights: (rows, S), of the source's tokens. states: arrays of (rows, ...).
@@ -51,7 +51,7 @@ class _Sentence:
     finished: list[Hypothesis] = field(default_factory=list)
 
     def best(self) -> Hypothesis:
-        """The best that is finished; an empty one where the decoder said nothing that can be compared."""
+        """The best finished hypothesis; an empty one if the decoder gave no finite scores."""
         nothing = Hypothesis(np.zeros(0, np.int32), -np.inf, np.zeros((0, 0), np.float32))
         return max(self.finished, key=lambda found: found.score, default=nothing)
 
@@ -93,7 +93,7 @@ class _Search:
         self._states = states
 
     def step(self, time: int) -> bool:
-        """One more token for each hypothesis; whether there are sentences left."""
+        """Extend each hypothesis by a token; whether sentences are left."""
         count, beam = self._totals.shape
         step = self._decoder(self._tokens[:, :, -1].ravel(), self._states, np.repeat(self._active, beam))
         self._states = step.states
@@ -155,7 +155,7 @@ def _candidates(scores: np.ndarray, totals: np.ndarray, count: int) -> tuple[np.
 def _top(scores: np.ndarray, count: int) -> np.ndarray:
     """Where the ``count`` largest of each row are, in any order, (rows, count).
 
-    They lie in the ``count`` blocks with the largest maxima, so most of a large vocabulary is only looked at once.
+    They are in the ``count`` blocks with the largest maxima; so most of a large vocabulary is only read once.
     """
     rows, size = scores.shape
     blocks = size // _BLOCK

@@ -1,4 +1,4 @@
-"""Pairs of sequences as batches: cut, put into buckets by length, filled up, with what the teacher says."""
+"""Pairs of sequences as batches: cut to a length, put into buckets by length, padded, with inputs and labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recordio.sequences import Pairs, Ragged
 from recordio.shares import Share
 
 _POOL = 32
-"""Batches whose sentences are sorted by length together: few places are filled up, and no two epochs are alike."""
+"""Batches that are sorted by length together: there is little padding, and no two epochs have the same batches."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,11 @@ class Batch:
     """B pairs.
 
     Attributes:
-        source: (B, S). target: (B, T) int32, ``<s>`` and the target. places: (n,) int32, the places of the flattened
-            target that count. labels: (n,) int32, the token that follows at each. weights: (n,) float32, 0 for labels
-            that only fill up.
+        source: (B, S).
+        target: (B, T) int32, ``<s>`` and the target.
+        places: (n,) int32, the places of the flattened target that count.
+        labels: (n,) int32, the token that follows at each of them.
+        weights: (n,) float32, 0 for padding.
     """
 
     source: Source
@@ -54,18 +56,18 @@ def check(pairs: Pairs, channel: str, source_vocabulary: int, target_vocabulary:
     ):
         empty = np.flatnonzero(ragged.lengths == 0)
         if len(empty):
-            raise TrainingDataError(f"{channel} channel, record {empty[0]}: its {what} is empty")
+            raise TrainingDataError(f"channel '{channel}', record {empty[0]}: its {what} is empty")
         outside = np.flatnonzero((ragged.values < 0) | (ragged.values >= size))
         if len(outside):
             record = int(np.searchsorted(ragged.offsets, outside[0], side="right")) - 1
             raise TrainingDataError(
-                f"{channel} channel, record {record}: its {what} has the token {ragged.values[outside[0]]}, "
+                f"channel '{channel}', record {record}: its {what} has the token {ragged.values[outside[0]]}, "
                 f"but the vocabulary of the {what} has the tokens 0 to {size - 1}"
             )
 
 
 def cut(ragged: Ragged, longest: int) -> Ragged:
-    """Each sequence without what goes beyond ``longest``."""
+    """Each sequence cut to its first ``longest`` tokens."""
     lengths = ragged.lengths
     if not len(lengths) or lengths.max() <= longest:
         return ragged
@@ -83,7 +85,8 @@ def part(pairs: Pairs, share: Share) -> Pairs:
 
 
 def longest_ratio(pairs: Pairs, hosts: Hosts = ONE_HOST) -> float:
-    """Of the lengths of target and source in the pairs of all hosts: the mean, and twice the standard deviation."""
+    """Of the ratio of the target's length to the source's, over the pairs of all hosts, the mean plus twice the
+    standard deviation."""
     ratios = pairs.target.lengths / pairs.source.lengths
     total, count = hosts.sum(np.array([ratios.sum(), len(ratios)], np.float64))[0]
     squares = hosts.sum(np.array([np.square(ratios - total / count).sum()]))[0][0]
@@ -119,7 +122,7 @@ def epoch(
 
 
 def fill(sequences: Sequence[np.ndarray], width: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(B, S) int32 filled up with ``<pad>``, and lengths, (B,) int32."""
+    """The sequences padded with ``<pad>``, (B, S) int32, and their lengths, (B,) int32."""
     lengths = np.array([len(sequence) for sequence in sequences], np.int32)
     ids = np.full((len(sequences), width or int(lengths.max())), PAD, np.int32)
     ids[np.arange(ids.shape[1]) < lengths[:, None]] = np.concatenate(sequences)
@@ -136,8 +139,8 @@ def sources(sequences: Sequence[np.ndarray], width: int | None = None) -> Source
 
 
 def batch(pairs: Pairs, numbers: np.ndarray, step: int | None = None, size: int = 0) -> Batch:
-    """The batch of these pairs. Shapes are as small as can be, or, for backends that compile anew for each, lengths are
-    multiples of ``step`` and there are ``size`` sentences, the last of which may have no weight."""
+    """The batch of these pairs, of the smallest shape. For backends that compile a program for each shape, ``step``
+    makes lengths multiples of it, and the number of sentences ``size``: those that fill the batch have weight 0."""
     source = [pairs.source[number] for number in numbers]
     target = [pairs.target[number] for number in numbers]
     count = len(numbers)

@@ -1,4 +1,5 @@
-"""How good a network is on held-out pairs: perplexity and accuracy with a teacher, BLEU of what it finds itself."""
+"""How good a network is on held-out pairs: perplexity and accuracy given the true tokens before, BLEU of
+translations."""
 
 from __future__ import annotations
 
@@ -26,9 +27,11 @@ _MOST_EXPONENT = 700.0  # of a float; a perplexity beyond it says no more
 
 
 def judge(translator: Translator, pairs: Pairs, hosts: Hosts = ONE_HOST) -> dict[str, float]:
-    """``perplexity``, e to the mean negative log likelihood of a token, and ``accuracy``, the share of tokens that are
-    the likeliest; both with ``</s>``, and with the true tokens before each. Of the pairs of all hosts. The perplexity
-    is NaN where training has diverged."""
+    """Scores on the pairs of all hosts, given the true tokens before each token; ``</s>`` counts as one.
+
+    ``perplexity`` is e to the mean negative log likelihood of a token, NaN if training has diverged; ``accuracy`` is
+    the share of tokens that are the likeliest.
+    """
 
     def sums(numbers: np.ndarray) -> tuple[float, int, int]:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -42,13 +45,13 @@ def judge(translator: Translator, pairs: Pairs, hosts: Hosts = ONE_HOST) -> dict
 
 
 def _in_threads(work: Callable[[T], R], parts: Iterable[T]) -> list[R]:
-    """``work`` on each part, in order. A CPU does a part of its own: the products of a step are too small to share."""
+    """``work`` on each part, in order, one CPU for each: the matrix products of a step are too small to share."""
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return list(pool.map(work, parts))
 
 
 def perplexity(loss: float) -> float:
-    """Of a mean negative log likelihood, in nats.
+    """e to a mean negative log likelihood in nats.
 
     >>> perplexity(0)
     1.0

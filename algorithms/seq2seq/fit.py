@@ -1,4 +1,4 @@
-"""Training: updates, checkpoints, and the best of them as the model."""
+"""Training: updates, the checkpoints after so many of them, and the best checkpoint as the model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from algorithms.checkpoints import Checkpoint, variables_from_arrays, variables_to_arrays
+from algorithms.checkpoints import Checkpoint
 from algorithms.common.hosts import ONE_HOST, any_host
-from algorithms.common.networks import load_keras
+from algorithms.common.networks import check_finite, load_keras, variables_from_arrays, variables_to_arrays
 from algorithms.common.stopping import EarlyStopping
 from algorithms.errors import ChannelError, TrainingDataError, TrainingStopped
 from algorithms.events import Chosen, Duration, Measured, Progress, Score, Throughput
@@ -57,7 +57,7 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
     folder = channels["vocab"]
     words = _vocabulary(folder, vocabulary.SOURCE_FILE), _vocabulary(folder, vocabulary.TARGET_FILE)
     if len(set(job.hosts.gather(_digest(words)))) > 1:
-        raise ChannelError("vocab channel: the hosts have different vocabularies; all need the same")
+        raise ChannelError("channel 'vocab': the hosts have different vocabularies; all need the same")
     pairs = {name: _pairs(channels[name], name, values, words, job.hosts) for name in ("train", "validation")}
     shares = {name: channels[name].share for name in pairs}
     shape = Architecture.of(values, source_vocabulary=len(words[0]), target_vocabulary=len(words[1]))
@@ -78,7 +78,7 @@ def train(values: Seq2SeqHyperparameters, channels: Mapping[str, Any], job: Job)
 def _check_memory(
     values: Seq2SeqHyperparameters, shape: Architecture, pairs: Pairs, share: Share, memory: int | None
 ) -> None:
-    """See that the largest batch can be scored: every token of its targets has a score of each word, and its gradient.
+    """See that the scores of the largest batch fit into memory: one for each target token and word, and its gradient.
 
     Raises:
         TrainingDataError: it needs more than the ``memory`` bytes that there are.
@@ -134,16 +134,11 @@ def _vocabulary(folder: Path, name: str) -> Vocabulary:
             f"{vocabulary.TARGET_FILE}"
         ) from None
     except ValueError as error:
-        raise ChannelError(f"vocab channel: {error}") from None
-
-
-def _check_finite(value: float, what: str, updates: int) -> None:
-    if not np.isfinite(value):
-        raise TrainingDataError(f"the {what} became {value} after {updates} updates; a lower learning_rate may help")
+        raise ChannelError(f"channel 'vocab': {error}") from None
 
 
 def _digest(words: Sequence[Vocabulary]) -> str:
-    """Of the tokens, in their order."""
+    """A digest of the vocabularies' tokens, in their order."""
     return hashlib.sha256("\n".join(one.text(range(len(one))) for one in words).encode()).hexdigest()
 
 
@@ -254,7 +249,7 @@ class _Run:
         """The model as it is when a stop leaves no time for all of the validation pairs.
 
         Raises:
-            TrainingDataError: it scores some of them as no number: the last update diverged, of which no loss tells.
+            TrainingDataError: scores are not finite: the last update diverged, which no loss shows.
         """
         model, every = self._averaged(), max(1, len(self.held_out.source) // _SHOWN)
         shown = data.part(self.held_out, Share(0, every))
@@ -262,12 +257,14 @@ class _Run:
         return model
 
     def _check_perplexity(self, scores: Mapping[str, float]) -> None:
-        _check_finite(scores["perplexity"], "perplexity on the validation channel", self.updates)
+        what = f"the perplexity of channel 'validation' after {self.updates} updates"
+        check_finite(scores["perplexity"], what, self.values.learning_rate)
 
     def _order(self) -> list[np.ndarray]:
-        """The numbers of the pairs of each batch of the next epoch; of some there are none.
+        """The numbers of the pairs of each batch of the next epoch; a batch may be empty on this host.
 
-        Hosts that have the same pairs draw batches for all, and each takes its part: of lengths like the others'."""
+        Hosts that have the same pairs draw batches for all hosts, and each takes its part of every batch: so all parts
+        have sequences of similar lengths."""
         pairs, by_length, share = self.pairs["train"], self.values.bucketing_enabled, self.share
         numbers = data.epoch(pairs, self.groups, self.values.batch_size * share.of, self.random, by_length=by_length)
         return [chosen[share.rank :: share.of] for chosen in numbers]
@@ -318,7 +315,7 @@ class _Run:
         kept = {} if self.best is None else {f"checkpoint-{best}": self.best.translator.parameters}
         position = f"epoch {self.epoch}" + (f" and {self.batches} batches" if self.batches else "")
         means = {f"mean.{number}": mean for number, mean in enumerate(self.average.means)}
-        return Checkpoint(position, state, variables_to_arrays("variable", self._variables()) | means, kept)
+        return Checkpoint(position, state, variables_to_arrays(self._variables()) | means, kept)
 
     def _variables(self) -> list[Any]:
         return [*self.network.variables, *self.optimizer.variables]
@@ -336,7 +333,7 @@ class _Run:
         self.random.bit_generator.state = self.draws
         self.stopping = EarlyStopping(**found.state["stopping"])
         self.rate.resume(found.state["rate"])
-        variables_from_arrays("variable", self._variables(), found.arrays)
+        variables_from_arrays(self._variables(), found.arrays)
         means = [f"mean.{number}" for number in range(len(self.network.names))]
         self.average = Average([found.arrays[name] for name in means if name in found.arrays])
         if self.stopping.best_step is not None:
@@ -345,7 +342,8 @@ class _Run:
             self.job.save_intermediate(self.best)
 
     def _set_rate(self, rate: float) -> None:
-        """Where it has changed: Keras takes half a millisecond to set it, which of short sentences is time."""
+        """Set the learning rate if it has changed: Keras takes half a millisecond, which counts with short
+        sentences."""
         if rate != self.set_rate:
             self.optimizer.learning_rate = self.set_rate = rate
 
@@ -360,9 +358,9 @@ class _Run:
             self.average.look(self.updates, self.network.arrays())
 
     def _see(self, batch: data.Batch) -> float:
-        """Find the gradients of a batch, and follow them where there are no other hosts; how many tokens it has."""
+        """Compute the gradients of a batch, and without other hosts apply them; the number of the batch's tokens."""
         logs, tokens = self.network.learn(batch), float(batch.weights.sum())
-        _check_finite(logs["loss"], "loss", self.updates + 1)
+        check_finite(logs["loss"], f"the loss of update {self.updates + 1}", self.values.learning_rate)
         for name, value in {**logs, "tokens": 1.0}.items():
             self.seen[name] = self.seen.get(name, 0.0) + value * tokens
         return tokens
@@ -373,7 +371,7 @@ class _Run:
         return Score("train", "perplexity", evaluation.perplexity(seen["loss"] / seen["tokens"]))
 
     def _seen_by_all(self) -> dict[str, float]:
-        """The sums of all hosts."""
+        """The sums ``seen``, over all hosts."""
         parts = self.job.hosts.gather(self.seen)
         return {name: sum(part.get(name, 0.0) for part in parts) for name in {*itertools.chain(*parts)}}
 
@@ -385,7 +383,7 @@ class _Run:
         return self._model(self.network.named_arrays(self.average.at(self.updates, self.network.arrays())))
 
     def _checkpoint(self) -> None:
-        """Evaluate, keep what is best, and see whether to go on."""
+        """Evaluate the model, keep it if it is the best, and see whether to stop."""
         self.checkpoints += 1
         done = {"updates": self.updates, "epoch": self.epoch, "samples": self.samples}
         self.job.report(Duration(self.checkpoints, time.perf_counter() - self.since, done))

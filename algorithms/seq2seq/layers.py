@@ -1,7 +1,7 @@
 """The layers of the networks, written once for training and for serving.
 
-Every function takes ``ops``: ``keras.ops`` where a network is trained, ``Arrays`` where a model answers, and so the
-two cannot come to differ. Shapes: B sentences, S source tokens, T target tokens, H hidden units.
+Every function takes ``ops``: ``keras.ops`` in training, ``Arrays`` in serving. So the two cannot differ. Shapes: B
+sentences, S source tokens, T target tokens, H hidden units.
 
 Sources: D. Bahdanau, K. Cho, Y. Bengio, "Neural Machine Translation by Jointly Learning to Align and Translate", ICLR
 2015 (mlp attention). M.-T. Luong, H. Pham, C. Manning, "Effective Approaches to Attention-based Neural Machine
@@ -24,7 +24,8 @@ from algorithms.seq2seq.architecture import GATES, STATES, Architecture, shapes
 MASKED = -1e9
 """A score so low that softmax makes it 0."""
 FEW_WORDS = 128
-"""Letters and phonemes are so few; a batch of the least size that tuning tries has more tokens."""
+"""Most words of a small vocabulary, as of letters or phonemes. Even the smallest batches of tuning jobs have more
+tokens."""
 
 Parameters = Mapping[str, Any]
 Step = Callable[[Any, Any, list[Any]], tuple[Any, list[Any]]]
@@ -33,10 +34,10 @@ Multiplied = Callable[[Any], Any]
 Loop = Callable[[Step, Any, list[Any], Any, Multiplied | None], Any]
 """``loop(step, inputs, states, kernel, multiplied)`` takes ``step`` for each t and gives its outputs, (B, T, ...).
 
-Where a step adds a product with ``kernel``, (K, N), to the first N of its inputs, ``multiplied`` makes of the outputs
-what it is multiplied with in each step, (B, T, K): the gradient of the kernel is then one product for all steps. A
-kernel of several layers is (n, K, N), and B their rows one after the other. What a step is given as its kernel, it
-hands to ``product``.
+If a step adds a product with ``kernel``, (K, N), to the first N of its inputs, ``multiplied`` computes from the outputs
+what the kernel is multiplied with in each step, (B, T, K). The gradient of the kernel is then one product for all
+steps. A kernel of n layers is (n, K, N), and B has the rows of all layers one after the other. A step passes the kernel
+that it is given to ``product``.
 """
 
 
@@ -115,9 +116,10 @@ def times(ops: Any, values: Any) -> Any:
 
 
 def pick(ops: Any, values: Any, places: Any) -> Any:
-    """What each sentence has at places of its own: ``values[b, places[b, k]]``, (B, K, ...) of (B, T, ...).
+    """The values at given places of each sentence: ``values[b, places[b, k]]``, (B, K, ...) of (B, T, ...).
 
-    As rows of all sentences together: Keras' ``take_along_axis`` takes one number at a time, and so does its gradient.
+    They are taken as rows of all sentences together: Keras' ``take_along_axis``, and its gradient, take one number at a
+    time.
     """
     count, length = ops.shape(values)[:2]
     first = ops.expand_dims(ops.arange(count, dtype="int32") * length, 1)
@@ -136,11 +138,12 @@ def product(ops: Any, values: Any, kernel: Any) -> Any:
 
 
 def laid_out(a: Architecture, p: Parameters) -> dict[str, np.ndarray]:
-    """The parameters as the products want them: so a network trains them, and no step makes them again.
+    """The parameters in the layout of the matrix products, in which a network trains them, so that no step converts
+    them.
 
-    Matrices are (inputs, outputs), and convolutions are such matrices of their windows. That of the decoder's first
-    recurrent layer is two: ``target`` for the embeddings, whose products are made of all steps at once, and what
-    depends on the step. Both parts of an LSTM's product that do so are one matrix, ``fused``.
+    Matrices are (inputs, outputs); a convolution is such a matrix on its windows. The matrix of the decoder's first
+    recurrent layer is split in two: ``target`` for the embeddings, which are multiplied for all steps at once, and the
+    part for inputs that depend on the step. In an LSTM this part and the recurrent matrix are one, ``fused``.
     """
     found = {name: _inputs_first(name, value) for name, value in p.items()}
     if a.decoder_type == "rnn":
@@ -183,10 +186,11 @@ def _fused_layers(a: Architecture) -> list[str]:
 
 
 def kernels(ops: Any, a: Architecture, laid: Parameters, *, tables: bool = True) -> dict[str, Any]:
-    """``laid_out``'s parameters, and what is made of them once so that no step of a loop makes it again.
+    """``laid_out``'s parameters, with what can be computed from them once, before the steps of a loop.
 
-    The two biases of an LSTM are one. With ``tables``, where a vocabulary has ``FEW_WORDS`` at most, each word's share
-    in the gates of a first recurrent layer, ``table``, (V, gates): a batch has more tokens than there are words.
+    The two biases of an LSTM are added. With ``tables`` and a vocabulary of at most ``FEW_WORDS``, ``table``, (V,
+    gates), has each word's contribution to the gates of the first recurrent layer: a batch has more tokens than there
+    are words.
     """
     found = dict(laid)
     if a.rnn_cell_type == "lstm":
@@ -215,7 +219,7 @@ def lstm(ops: Any, gates: Any, states: list[Any]) -> list[Any]:
 
 
 def gru(ops: Any, inputs: Any, recurrent: Any, states: list[Any]) -> list[Any]:
-    """The new output, from the shares of the input and of the last output in the gates, (B, 3 H) each."""
+    """The new output, from the contributions of the input and of the last output to the gates, (B, 3 H) each."""
     reset_x, update_x, candidate_x = ops.split(inputs, 3, axis=-1)
     reset_h, update_h, candidate_h = ops.split(recurrent, 3, axis=-1)
     update = ops.sigmoid(update_x + update_h)
@@ -230,8 +234,10 @@ def zeros(ops: Any, like: Any, width: int, count: int) -> list[Any]:
 
 
 def _recurrent(ops: Any, loop: Loop, a: Architecture, k: Parameters, given: Mapping[str, Any]) -> Any:
-    """What recurrent layers of one size make of their inputs' shares in their gates, (B, T, gates) by prefix of each:
-    (n B, T, H), those of the first layer first. One loop goes through all, as its steps cost more than their products.
+    """The outputs of n recurrent layers of one size, (n B, T, H), those of the first layer first.
+
+    ``given`` has the contributions of the layers' inputs to their gates, (B, T, gates), by prefix. One loop computes
+    all layers, as its steps cost more than their products.
     """
     projected, ways = ops.concatenate(list(given.values()), axis=0), len(given)
     kernel = ops.concatenate([ops.expand_dims(k[f"{prefix}h2h_weight"], 0) for prefix in given], axis=0)
@@ -252,7 +258,7 @@ def _recurrent(ops: Any, loop: Loop, a: Architecture, k: Parameters, given: Mapp
 
 
 def _before(ops: Any, first: Any, outputs: Any) -> Any:
-    """What each step found, (B, T, N), where ``first``, (B, N), was before all."""
+    """The state before each step, (B, T, N): ``first``, (B, N), and then the outputs but the last."""
     return ops.concatenate([first[:, None], outputs[:, :-1]], axis=1)
 
 
@@ -261,11 +267,13 @@ def _before(ops: Any, first: Any, outputs: Any) -> Any:
 
 @dataclass(frozen=True)
 class Source:
-    """Source sentences of different lengths, filled up at their ends.
+    """Source sentences of different lengths, padded at their ends.
 
     Attributes:
-        ids: (B, S) int32. lengths: (B,) int32. reverse: (B, S) int32, positions that turn each sentence around and
-            leave what fills it up in place. mask: (B, S) float32, 1 for tokens and 0 for what fills up.
+        ids: (B, S) int32.
+        lengths: (B,) int32.
+        reverse: (B, S) int32, positions that reverse each sentence and leave its padding in place.
+        mask: (B, S) float32, 1 for tokens and 0 for padding.
     """
 
     ids: Any
@@ -275,7 +283,7 @@ class Source:
 
 
 def encode(ops: Any, loop: Loop, a: Architecture, k: Parameters, source: Source, drops: Drops) -> Any:
-    """(B, S, H of the encoder): what the encoder makes of each source token; anything beyond a sentence's end."""
+    """The encoder's output for each source token, (B, S, H of the encoder); arbitrary numbers for padding."""
     if a.encoder_type == "cnn":
         embedded = _embedded_source(ops, k, source, drops)
         embedded = embedded + k["source_pos_embed_weight"][: times(ops, embedded)]
@@ -302,7 +310,7 @@ def _embedded_source(ops: Any, k: Parameters, source: Source, drops: Drops) -> A
 
 
 def _both_ways(ops: Any, k: Parameters, source: Source, drops: Drops) -> dict[str, Any]:
-    """The shares of the source in the gates of the first layer, (B, S, gates), from its begin and from its end."""
+    """The contributions of the source to the gates of the first layer, (B, S, gates), read forwards and backwards."""
     forward, reverse = (f"encoder_birnn_{way}_l0_" for way in ("forward", "reverse"))
     if f"{forward}table" in k:
         ids = {forward: source.ids, reverse: pick(ops, source.ids, source.reverse)}
@@ -338,11 +346,13 @@ def window(ops: Any, a: Architecture, k: Parameters, prefix: str, windows: Any) 
 
 @dataclass(frozen=True)
 class Memory:
-    """What the decoder looks at of a batch of sources.
+    """What the decoder attends to: a batch of encoded sources.
 
     Attributes:
-        values: (B, S, H) encoded. keys: (B, S, A) what queries are compared with. bias: (B, S), 0 for tokens and
-            ``MASKED`` beyond. last: (B, H), encoded, of the last token.
+        values: (B, S, H) encoded.
+        keys: (B, S, A), what queries are compared with.
+        bias: (B, S), added to scores: 0 for tokens, ``MASKED`` for padding.
+        last: (B, H), the encoded last token.
     """
 
     values: Any
@@ -367,7 +377,7 @@ def remember(ops: Any, a: Architecture, k: Parameters, encoded: Any, source: Sou
 def attend(ops: Any, a: Architecture, k: Parameters, query: Any, memory: Memory) -> tuple[Any, Any]:
     """Context, (B, H), and the weights of the source tokens, (B, S), for a query of an RNN decoder, (B, H).
 
-    ``fixed`` looks at the last token, whatever the query.
+    ``fixed`` attention always gives the last token.
     """
     if a.rnn_attention_type == "fixed":
         weights = ops.softmax(memory.bias + _is_last(ops, memory.bias) * -MASKED)
@@ -408,7 +418,7 @@ def first_states(ops: Any, a: Architecture, k: Parameters, memory: Memory, sourc
 
 
 def project_target(ops: Any, k: Parameters, target: Any, drops: Drops = NO_DROPS) -> Any:
-    """The share of target tokens in the gates of the first RNN layer; for all steps at once in training."""
+    """The contribution of target tokens to the gates of the first RNN layer; in training of all steps at once."""
     if "decoder_rnn_l0_table" in k:
         return ops.take(k["decoder_rnn_l0_table"], target, axis=0)
     embedded = drops.embedded_target(ops.take(k["target_embed_weight"], target, axis=0))
@@ -420,7 +430,7 @@ def recurrent_step(
 ) -> tuple[Any, list[Any], Any]:
     """One step of an RNN decoder: the attentional vector, (B, H), new states, weights of the source, (B, S).
 
-    ``keep`` is what dropout multiplies output and context with, (B, H + H of the encoder).
+    ``keep`` is the dropout mask of output and context, (B, H + H of the encoder).
     """
     per_layer = STATES[a.rnn_cell_type]
     layers = [states[1 + i : 1 + i + per_layer] for i in range(0, len(states) - 1, per_layer)]
@@ -466,7 +476,8 @@ def decode_with_teacher(
     target: Any,
     drops: Drops,
 ) -> Any:
-    """(B, T, H of the decoder) for target tokens that are known: ``target``, (B, T), begins with ``<s>``."""
+    """The decoder's output, (B, T, H of the decoder), for known target tokens: ``target``, (B, T), begins with
+    ``<s>``."""
     if a.decoder_type == "rnn":
         inputs, width = project_target(ops, k, target, drops), GATES[a.rnn_cell_type] * a.rnn_num_hidden
         keep = drops.mask(inputs, a.rnn_num_hidden + a.encoder_width)

@@ -31,7 +31,7 @@ from algorithms.seq2seq.layers import (
 )
 
 DYNAMIC = keras.backend.backend() in ("tensorflow", "torch")
-"""The backend takes batches of any shape. JAX compiles anew for each, so there they come in few shapes."""
+"""Whether the backend takes batches of any shape. JAX compiles a program for each, so it gets few shapes."""
 
 
 class _Cell(keras.layers.Layer):
@@ -59,10 +59,10 @@ def loop(step: Step, inputs: Any, states: list[Any], kernel: Any, multiplied: Ca
 
 
 def _given(inputs: Any, kernel: Any, multiplied: Callable[[], Any]) -> Any:
-    """``inputs``, (B, T, ...), through which the gradient of ``kernel``, (K, N) or (n, K, N), goes, too: one product
-    for all steps. Without, each step of the loop makes one of its own, as large as the kernel, and adds it.
+    """``inputs``, (B, T, ...), through which the gradient reaches ``kernel``, (K, N) or (n, K, N), too, as one product
+    for all steps. Otherwise each step of the loop would compute a gradient as large as the kernel, and add it.
 
-    What is multiplied with the kernel, (B, T, K), comes from the very loop; it is known when gradients are asked for.
+    What is multiplied with the kernel, (B, T, K), is an output of the loop itself, known by the time of the gradients.
     """
     layers, (width, gates) = kernel.shape[:-2], kernel.shape[-2:]
 
@@ -79,8 +79,8 @@ def _given(inputs: Any, kernel: Any, multiplied: Callable[[], Any]) -> Any:
 
 
 def _product(kernel: Any) -> Callable[[Any], Any]:
-    """``values @ kernel`` for each step of a loop, of which ``values`` alone have a gradient. The kernel is turned
-    around for it once, and not in each step."""
+    """``values @ kernel`` for each step of a loop, with a gradient for ``values`` only. For it the kernel is transposed
+    once, and not in each step."""
     kernel = ops.stop_gradient(kernel)
     turned = ops.swapaxes(kernel, -1, -2)
 
@@ -123,7 +123,7 @@ class _KerasDrops(Drops):
 
 
 class Network(keras.Model):
-    """Encoder and decoder with a teacher: scores of the target vocabulary at the places that count.
+    """Encoder and decoder with teacher forcing: scores of the target vocabulary at the places that count.
 
     Args:
         parameters: the start, by name; see ``architecture.initial``. rates: of dropout, by hyperparameter.
@@ -179,7 +179,8 @@ class Network(keras.Model):
         return None
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """One update, or this host's part of it; ``loss``, the mean of its tokens, and ``accuracy`` if asked for."""
+        """One update, or with other hosts this host's gradients; ``loss``, the mean over tokens, and ``accuracy`` if
+        asked for."""
         logs = self.train_on_batch(batch.inputs, batch.labels, sample_weight=batch.weights, return_dict=True)
         return {name: float(value) for name, value in logs.items()}
 
@@ -207,7 +208,7 @@ def prepare(network: Network, optimizer: Any, hosts: Hosts = ONE_HOST, *, accura
     """Make the network ready for ``learn``, where there are other hosts as a part of the steps of all. The loss is the
     mean over tokens.
 
-    XLA is for the backend that is built on it: TensorFlow's kernels take any shape without compiling anew.
+    Only JAX compiles by XLA: TensorFlow's own kernels take any shape without compiling anew.
     """
     return compiled(
         network,
@@ -220,7 +221,7 @@ def prepare(network: Network, optimizer: Any, hosts: Hosts = ONE_HOST, *, accura
 
 
 def make_optimizer(values: Any) -> Any:
-    """The optimizer that the hyperparameters name. Biases do not decay; gradients are cut one by one."""
+    """The optimizer that the hyperparameters name. Biases have no weight decay; gradients are clipped one by one."""
     clip = {"clipvalue": values.clip_gradient} if values.clip_gradient > 0 else {}
     options = {"learning_rate": values.learning_rate, "weight_decay": values.weight_decay or None, **clip}
     if values.optimizer_type == "sgd":

@@ -1,4 +1,4 @@
-"""What a client asks of the translator: sources as texts or tokens, and whose attention it wants to see."""
+"""Requests to the translator: sources as texts or tokens, and for which of them attention is wanted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MATRIX = "attention_matrix"
 
 
 def sources(values: Sequence[str | np.ndarray], vocabulary: Vocabulary, longest: int) -> list[np.ndarray]:
-    """The tokens' ids of each source, (n,) integers; of one longer than ``longest`` tokens, as many, as in training.
+    """The token ids of each source, (n,) integers, cut to ``longest`` tokens as in training.
 
     Raises:
         PredictionError: there is none, or one is not of the vocabulary.

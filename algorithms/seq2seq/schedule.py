@@ -12,7 +12,7 @@ MAXIMIZED = ("accuracy", "bleu")
 class Rate:
     """The learning rate of each update.
 
-    ``plateau_reduce``: times a factor after so many checkpoints without gain since the last gain or change.
+    ``plateau_reduce``: multiplied by a factor after so many checkpoints in a row without improvement.
     ``fixed_rate_inv_t``: rate / (1 + t / h), and ``fixed_rate_inv_sqrt_t``: rate / sqrt(1 + 3 t / h), where t counts
     updates and h is the half life, in updates: after it both are half of what they were.
     """
@@ -25,11 +25,11 @@ class Rate:
         self._waited = 0
 
     def state(self) -> dict[str, float]:
-        """What has changed since the start, for a checkpoint."""
+        """The state, for a checkpoint."""
         return {"rate": self._rate, "waited": self._waited}
 
     def resume(self, state: Mapping[str, float]) -> None:
-        """Go on from there."""
+        """Restore ``state``."""
         self._rate, self._waited = state["rate"], int(state["waited"])
 
     def at(self, updates: int) -> float:

@@ -1,4 +1,4 @@
-"""The trained network on NumPy's arrays: it scores known targets and finds unknown ones. No Keras is imported."""
+"""The trained network in NumPy: it scores given targets, and translates. No Keras is imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from algorithms.seq2seq.layers import NO_DROPS, Arrays, Memory, Source, loop_ove
 from recordio.limits import MOST_BEAM_NUMBERS, WIDEST_BEAM
 
 _MOST_ROWS = 256
-"""Hypotheses that are decoded together: enough for large products, few enough for the cache and the memory."""
+"""Most hypotheses that are decoded together: enough for efficient products, few enough for cache and memory."""
 
 
 class Translator:
@@ -36,7 +36,7 @@ class Translator:
         return layers.kernels(Arrays, self.architecture, laid)
 
     def encode(self, source: Source) -> Memory:
-        """What the decoder looks at."""
+        """The encoded sources, for the decoder."""
         a, k = self.architecture, self._kernels
         encoded = layers.encode(Arrays, loop_over_time, a, k, source, NO_DROPS)
         return layers.remember(Arrays, a, k, encoded, source)
@@ -74,8 +74,8 @@ class Translator:
         return [hypothesis for hypothesis in found if hypothesis is not None]
 
     def _numbers_of_a_row(self, length: int) -> int:
-        """Numbers that a step lays out for each hypothesis: scores, in a few copies, what was encoded of a source of
-        ``length`` tokens, and states."""
+        """The size of a step's arrays for each hypothesis: scores, in a few copies, the encoded source of ``length``
+        tokens, and states."""
         a = self.architecture
         remembered = length * (2 * a.encoder_width + a.rnn_attention_num_hidden)
         layer = 8 * a.decoder_width * (a.cnn_kernel_width_decoder if a.decoder_type == "cnn" else 1)
@@ -101,7 +101,7 @@ def _rows(memory: Memory, rows: np.ndarray) -> Memory:
 
 
 class _Recall:
-    """The memory of the rows of a step; the rows change only when a sentence is done."""
+    """Keeps the memory of the rows of the last step, as the rows change only when a sentence is done."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory

@@ -59,7 +59,7 @@ class Vocabulary:
         return " ".join(self._tokens[int(value)] for value in ids)
 
     def to_json(self) -> str:
-        """The text of the file: a lone surrogate, which UTF-8 cannot hold, stays the escape that JSON has for it."""
+        """The text of the file. A lone surrogate, which UTF-8 cannot encode, is written as JSON's escape."""
         text = json.dumps(self._ids, ensure_ascii=False, indent=0)
         return text.encode("utf-8", "backslashreplace").decode()
 

@@ -1,7 +1,7 @@
-"""Training images as the network sees them: of one size, and where asked for, each time a little different.
+"""Preparation and augmentation of training images: brought to one size, and on request varied each time.
 
-``crop`` takes a random part and mirrors half of the images; ``crop_color`` shifts hue, saturation and lightness
-besides; ``crop_color_transform`` turns, shears and stretches before. Without augmentation the middle is taken.
+``crop`` takes a random part and mirrors half of the images; ``crop_color`` also shifts hue, saturation and lightness;
+``crop_color_transform`` also rotates, shears and stretches first. Without augmentation the middle is taken.
 Ranges are those of SageMaker's documentation, in the units of OpenCV: half degrees of hue, 256ths of the others.
 """
 
@@ -22,7 +22,7 @@ KINDS = (CROP, COLOR, TRANSFORM)
 _HUE, _SATURATION, _LIGHTNESS = 36, 50, 50
 _ANGLE, _SHEAR, _ASPECT = 10.0, 0.1, 0.25
 _OUTSIDE = 127
-"""The grey that fills the corners of an image that is turned."""
+"""The grey that fills the corners of a rotated image."""
 
 
 class Preparation:
@@ -64,7 +64,7 @@ class Preparation:
         return pixels(image)
 
     def varied(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """What the network sees of such pixels, (height, width, channels) uint8."""
+        """Such pixels as the network gets them, (height, width, channels) uint8: a part of them, varied."""
         if self._kind == TRANSFORM:
             image = pixels(transformed(_image(image), random))
         free = image.shape[1] - self.width, image.shape[0] - self.height
@@ -78,7 +78,7 @@ class Preparation:
 
 
 def _resized(image: Any, shorter: int, where: str) -> Any:
-    """Its shorter side ``shorter`` pixels long."""
+    """The image resized so that its shorter side has ``shorter`` pixels."""
     scale = shorter / min(image.size)
     size = tuple(max(shorter, round(length * scale)) for length in image.size)
     if math.prod(size) > MOST_IMAGE_PIXELS:
@@ -116,7 +116,7 @@ def squeezed(body: bytes, shape: tuple[int, int, int], where: str) -> np.ndarray
 
 
 def resized(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The same for pixels that are decoded already, (h, w, channels) uint8."""
+    """``squeezed`` for pixels that are decoded already, (h, w, channels) uint8."""
     channels, height, width = shape
     if values.shape == (height, width, channels):
         return values
@@ -131,7 +131,7 @@ def _image(values: np.ndarray) -> Any:
 
 
 def transformed(image: Any, random: np.random.Generator) -> Any:
-    """Turned, sheared and stretched about its middle, of the same size."""
+    """The image rotated, sheared and stretched about its middle, with the same size."""
     from PIL import Image
 
     angle = math.radians(random.uniform(-_ANGLE, _ANGLE))
@@ -164,8 +164,8 @@ def shifted(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _drawn(most: float, random: np.random.Generator) -> float:
-    """A shift of the range that is documented, small ones more often: where colours tell classes apart, as in pictures
-    from satellites, shifts that are all alike cost three to six points of accuracy."""
+    """A random shift of the documented range, small ones more often: if colours tell classes apart, as in satellite
+    images, uniformly distributed shifts cost three to six points of accuracy."""
     return float(random.triangular(-most, 0, most))
 
 

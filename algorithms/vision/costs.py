@@ -1,7 +1,7 @@
-"""What running a graph takes, by the shapes of its arrays alone: nothing is computed and no memory is asked for.
+"""Memory and operations that running a graph takes, estimated from the shapes of its arrays, without running it.
 
-A symbol file of a few bytes may state a padding or an input of any size. So a network is judged by this before it is
-run for the first time.
+A symbol file of a few bytes may state a padding or an input of any size. So a network is checked by these estimates
+before it is run for the first time.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Shape = tuple[int, ...]
 
 _FLOAT = 4
 _POOLED = 32
-"""A number that a pooling looks at costs as much as so many multiplications of a matrix product; measured, rounded."""
+"""Cost of a number that a pooling reads, in multiplications of a matrix product; measured, rounded."""
 
 _POWER = 32
-"""A power, of a normalisation, costs as much as so many multiplications."""
+"""Cost of a power, in a normalisation, in multiplications."""
 
 _ON_GROUPS = SWAPS | IDENTITIES | {"Reshape"}
 """Operators that take channels in groups."""
 
 _LEAST_DEPTH = 16
-"""Channels of a group of a convolution that take as long as fewer do: onnxruntime computes so many at a time."""
+"""Channels of a convolution that onnxruntime computes at a time: fewer of a group take as long as so many."""
 
 _WINDOW_NUMBERS = 1 << 22
-"""Numbers of windows that are copied side by side at a time, at most."""
+"""Most numbers of windows that are copied side by side at a time."""
 
 
 class Cost(NamedTuple):
@@ -47,7 +47,7 @@ class Cost(NamedTuple):
 
 
 def cost(node: Node, weight: Shape | None, inputs: list[Shape]) -> Cost:
-    """What computing a node takes.
+    """The cost of computing a node.
 
     Args:
         weight: the shape of its weight, (out, in, height, width) or (out, in), for a convolution or a dense layer.
@@ -110,7 +110,7 @@ def _normalised(node: Node, image: Shape) -> Cost:
 
 
 def _joined(node: Node, inputs: list[Shape]) -> Cost:
-    """Channels, rows or columns behind each other."""
+    """The cost of concatenating channels, rows or columns."""
     axis = joined_axis(node, inputs[0])
     if len({(*shape[:axis], *shape[axis + 1 :]) for shape in inputs}) != 1 or len(set(map(len, inputs))) != 1:
         raise unfit(node, f"its inputs have the shapes {', '.join(map(str, inputs[:9]))}")

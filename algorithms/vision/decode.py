@@ -1,12 +1,13 @@
-"""Files of images to pixels, with Pillow. What cannot be decoded, or would take too much memory, is refused by name.
+"""Decoding of image files to pixels, with Pillow. Errors name a file that cannot be decoded, or would take too much
+memory.
 
-Kinds: JPEG, PNG, BMP, GIF and WebP, and no other that Pillow knows. Grey, palette and CMYK images become RGB, alpha is
-left out, 16 bits become 8, the orientation of EXIF is followed, and an animation is its first frame, as OpenCV reads
-images for MXNet.
+Formats: JPEG, PNG, BMP, GIF and WebP, and no other that Pillow can read. Grey, palette and CMYK images become RGB,
+alpha is dropped, 16 bits become 8, EXIF's orientation is applied, and of an animation the first frame is taken, as
+OpenCV reads images for MXNet.
 
-A few bytes can stand for gigabytes of pixels. So the memory that decoding takes is computed from a file's header before
-anything is decoded, and bounded (``MOST_DECODING_BYTES``); ``decoding_and_scaling_bytes`` tells a server what a request
-takes.
+A few bytes can stand for gigabytes of pixels. So the memory for decoding is computed from a file's header before
+anything is decoded, and bounded (``MOST_DECODING_BYTES``); ``decoding_and_scaling_bytes`` is that of a server's
+request.
 """
 
 from __future__ import annotations
@@ -38,20 +39,20 @@ _KINDS = {
     b"GIF8": ("GIF", "GifImagePlugin", "GifImageFile"),
     b"RIFF": ("WEBP", "WebPImagePlugin", "WebPImageFile"),
 }
-"""What can be read: how such a file starts, its name, and Pillow's module and class for it."""
+"""The formats: how a file starts, the format's name, and Pillow's module and class for it."""
 
 FORMATS = tuple(name for name, _, _ in _KINDS.values())
 
 _MODES = {1: "L", 3: "RGB"}
 
 _ORIENTED = 4
-"""Bytes of a pixel that is copied where it belongs by EXIF."""
+"""Bytes for each pixel of the copy that EXIF's orientation needs."""
 
 _WEBP_PIXEL = 16
-"""Bytes of a pixel with libwebp: two canvases of its animation decoder, the frame that it gives out, and Pillow's."""
+"""Bytes for each pixel with libwebp: two canvases of its animation decoder, the frame that it returns, and Pillow's."""
 
 _COEFFICIENT = 2
-"""Bytes of each coefficient of a JPEG file of several scans, which libjpeg keeps all of until the last one."""
+"""Bytes for each coefficient of a JPEG file with several scans, as libjpeg keeps all until the last scan."""
 
 _SCALED = 4
 """Bytes of a pixel of RGB in Pillow."""
@@ -80,8 +81,8 @@ def check_installed() -> None:
 
 
 def _open(body: bytes) -> Any:
-    """The image of a file whose header was read. By its kind's own class: ``PIL.Image.open`` would refuse JPEG files
-    that are large, but can be decoded smaller, warns of what is allowed here, and has more kinds than are wanted."""
+    """The image of a file whose header was read, by the class of its format: ``PIL.Image.open`` would refuse large JPEG
+    files that can be decoded smaller, warn of sizes that are allowed here, and read other formats, too."""
     _pillow()
     _, module, name = next(kind for start, kind in _KINDS.items() if body.startswith(start))
     return getattr(importlib.import_module(f"PIL.{module}"), name)(io.BytesIO(body))
@@ -92,8 +93,7 @@ def decode(body: bytes, channels: int, where: str, least: tuple[int, int] | None
 
     Args:
         where: what errors call it.
-        least: width and height of which no more is needed: a JPEG file that is much larger is decoded smaller, but not
-            smaller than these.
+        least: width and height that are enough: a much larger JPEG file is decoded smaller, but not smaller than these.
 
     Raises:
         ImageError: it is no image of a known kind, damaged, cut short, or too large.
@@ -196,7 +196,7 @@ def _webp_pixels(body: bytes) -> int:
 
 
 def _ask_for(count: int) -> None:
-    """Raise MemoryError where so many bytes are not to be had: libjpeg and libwebp would call the file damaged."""
+    """Raise MemoryError if so many bytes cannot be allocated; libjpeg and libwebp would call the file damaged."""
     np.empty(count, np.uint8)
 
 

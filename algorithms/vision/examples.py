@@ -20,10 +20,10 @@ from recordio.shares import ALL, Share
 from recordio.sources import FileSource
 
 ToTarget = Callable[[np.ndarray, str], np.ndarray]
-"""From the labels of an image, (labels,), and where it stands, to what a network is trained to say of it."""
+"""Makes the training target of an image of its labels, (labels,), and its place, for errors."""
 
 _KEPT_BYTES = 64 << 20
-"""Bytes of images of a pipe that wait to be drawn from in random order."""
+"""Most bytes of a pipe's images that are held to be drawn in random order."""
 
 
 class Example(NamedTuple):
@@ -146,7 +146,7 @@ def of_channel(name: str, channels: Mapping[str, Any], to_target: ToTarget, host
 
 
 def _hint(folder: Path) -> str:
-    """What else may be meant where image files are expected and there are record files."""
+    """A hint for a folder with record files where image files are expected."""
     records = next((file.name for file in sorted(folder.glob("**/*")) if file.name.endswith((".rec", ".rec.gz"))), None)
     return (
         "" if records is None else f". '{records}' looks like records of images: their ContentType is {IMAGE_RECORDIO}"

@@ -1,4 +1,4 @@
-"""Symbol files of MXNet as they are read: nodes, and what their attributes say."""
+"""Reading of MXNet's symbol files: nodes and their attributes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADS = {
     "LogisticRegressionOutput": "sigmoid",
     "sigmoid": "sigmoid",
 }
-"""What a classifier may end in, by MXNet's names."""
+"""Operators that a classifier may end in, by MXNet's names."""
 
 IDENTITIES = frozenset({"_copy", "identity", "Cast", "cast", "Dropout", "BlockGrad"})
 SUMS = frozenset({"elemwise_add", "broadcast_add"})
@@ -52,7 +52,7 @@ _ALIASES = {
     "_MulScalar": "_mul_scalar",
     "_DivScalar": "_div_scalar",
 }
-"""Names that MXNet has, or had, for one operator."""
+"""Other names that MXNet has, or had, for an operator."""
 _ACTIVATIONS = frozenset({"relu", "sigmoid", "tanh", "softsign"})
 """Kinds of ``Activation`` that are also operators by themselves."""
 _STATISTICS = ("moving_mean", "moving_var")

@@ -1,6 +1,6 @@
-"""A symbol file of MXNet run by onnxruntime: what serves, without the framework that trained.
+"""Runs a symbol file of MXNet by onnxruntime, without the framework that trained it.
 
-One image at a time goes through. What a graph would take is judged by its shapes alone before anything is computed.
+Images are computed one at a time. What a graph takes is estimated from its shapes before anything is computed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from recordio.limits import (
 
 PREDICTION = "prediction"
 _VECTORS = {"BatchNorm": (1, 2, 3, 4), "Convolution": (2,), "FullyConnected": (2,)}
-"""The inputs of an operator that have a number for each channel of its result."""
+"""Inputs of an operator with one number for each channel of its result."""
 _BLOCK = 16
 """Channels that onnxruntime keeps together, from a convolution on: fewer take as much memory as so many."""
 _PLAIN = SLICES | SWAPS | {"LRN", "Reshape"}
@@ -194,7 +194,7 @@ class Network:
 
 
 def _blas_threads() -> int:
-    """As many threads as NumPy's BLAS has: whoever limits the one means the other too."""
+    """The number of threads of NumPy's BLAS; a limit for it is meant for onnxruntime, too."""
     return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
 
 
@@ -210,7 +210,7 @@ def _lack_of_memory() -> Iterator[None]:
 
 
 def check_installed() -> None:
-    """Raise ModelError where what runs graphs is not installed."""
+    """Raise ModelError if onnxruntime is not installed."""
     try:
         import onnx  # noqa: F401 - states them
 

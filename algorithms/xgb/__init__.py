@@ -40,11 +40,11 @@ from algorithms.xgb.outputs import KEYS
 from algorithms.xgb.parameters import XGBoostHyperparameters
 
 _SMALLEST_TREE = 2_000
-"""Bytes at least that XGBoost keeps of a tree without a split; 5,300 were measured while 100,000 were grown."""
+"""Fewest bytes that XGBoost keeps for a tree without a split; 5,300 a tree were measured while 100,000 were grown."""
 
 _FORMATS = (LIBSVM, CSV, PARQUET, RECORDIO)
 _TWO_VALUES = ("binary:", "reg:logistic", "rank:")
-"""Objectives whose small data has the labels 0 and 1; that of the others has numbers above 0."""
+"""Objectives that the tests' small data sets give the labels 0 and 1; the others get numbers above 0."""
 
 
 def _rows(name: str, help: str, required: bool = False) -> Channel:
@@ -146,7 +146,7 @@ class XGBoost(Algorithm):
 
     @classmethod
     def loading_memory(cls, directory: Path) -> int:
-        """By the kind of each file, and its trees; see ``reckoning``."""
+        """Estimated from the kind of each file and its number of trees; see ``reckoning``."""
         return model.loading_memory(directory)
 
     @classmethod
@@ -156,8 +156,10 @@ class XGBoost(Algorithm):
 
     @classmethod
     def memory(cls, hyperparameters: XGBoostHyperparameters) -> int:
-        """Bytes of the trees that are certain to be grown: early stopping may end a job after few rounds. Of a
-        cross-validation those of all its boosters, and what they predict of one row a fold."""
+        """Bytes of the trees that are certain to be grown; early stopping may end a job after few rounds.
+
+        For a cross-validation: of the trees of all boosters, and of their predictions for one row of each fold.
+        """
         rounds = min(
             hyperparameters.num_round, (hyperparameters.early_stopping_rounds or hyperparameters.num_round) + 1
         )

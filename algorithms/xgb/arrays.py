@@ -1,7 +1,7 @@
 """The lists of numbers in a model's document as arrays, of the types that XGBoost itself gives them in UBJSON.
 
-A list in Python takes up to 32 bytes a number, and in XGBoost some 50, where a file may have two; an array takes four.
-So lists become arrays as they are read, one tree after the other, and a document holds few other values.
+In a file a number may take two bytes; in a list it takes up to 32 bytes in Python and some 50 in XGBoost, in an array
+four. So lists become arrays as they are read, one tree after the other.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _TYPES: dict[str, np.dtype] = {
 """By name: of a tree, of gblinear, of the names of categories."""
 
 _LISTS = ("tree_info", "iteration_indptr", "weight_drop", "values")
-"""Of one number a tree at most, which ``soundness`` counts, and of numbers that name categories. XGBoost has no type
-for these."""
+"""Lists with at most one number for each tree, which ``soundness`` counts, and lists of numbers that name categories.
+XGBoost has no type for these."""
 
 _MOST_LOOSE = 1_000
-"""Numbers of any other list, such as the version."""
+"""Most numbers in any other list, such as the version."""
 
 _BYTES_PER_CONTAINER = 8
 _FEW_CONTAINERS = 10_000

@@ -29,10 +29,10 @@ from algorithms.xgb.parameters import XGBoostHyperparameters
 from recordio.batches import Batch
 
 MANY_VALUES = 1 << 28
-"""From this size on, training rows are kept as bins: slower to make than a DMatrix, which here would take 2 GiB."""
+"""Values from which on training rows are kept as bins, which take longer to make than a DMatrix, but not its 2 GiB."""
 
 _SEEDS_APART = 1_000_003
-"""Between the seeds of two rounds: a prime, so that jobs with neighbouring seeds do not share the seeds of rounds."""
+"""Difference of the seeds of two rounds; a large prime, so that no two jobs with neighbouring seeds share a seed."""
 
 _BEST = "best_booster"
 """The attribute of a checkpoint that holds the booster as it was after the best round, where later ones changed it."""
@@ -74,7 +74,7 @@ def boost(
         beside: boosters to save together with this one while it is unfinished.
 
     Raises:
-        HyperparameterError: what is to be gone on from is of another kind of base learner than they are for.
+        HyperparameterError: the model or checkpoint to continue has another kind of base learner than the one stated.
         TrainingStopped: the job was asked to stop, and not to keep a model then.
     """
     updating = hyperparameters.process_type == "update"
@@ -85,44 +85,88 @@ def boost(
     if checkpoints is not None and (found := _newest(checkpoints, job)) is not None:
         start, number = found
         done = number + 1 - base
-        job.info(f"Checkpoint loaded from {checkpoint_directory}/xgboost-checkpoint.{number}")
-        job.info(f"Resuming from iteration {done}")
-        if done > hyperparameters.num_round:
-            job.warning(
-                f"num_round is {hyperparameters.num_round}, and the checkpoint has {done} rounds: the model keeps them "
-                "all. To train fewer, empty the folder of checkpoints."
-            )
+        _tell_of_resuming(f"{checkpoint_directory}/xgboost-checkpoint.{number}", done, hyperparameters, job)
     if start is not None:
         hyperparameters = _of_its_kind(hyperparameters, start)
-    stopping = None
-    if hyperparameters.early_stopping_rounds is not None and validation is not None:
-        stopping = Watcher(hyperparameters, start)
-    elif start is not None:  # a checkpoint of a job with early stopping: here all rounds count
-        start.set_attr(best_iteration=None, best_score=None, **{_BEST: None})
+    stopping = _watcher(hyperparameters, validation, start)
     left = max(hyperparameters.num_round - done, 0)
     if stopping is not None and stopping.is_over(base + done - 1):
         left = 0
     monitor = Monitor(hyperparameters, job, stopping, checkpoints, first=base + done, shown=done, rounds=left)
     monitor.beside = beside
-    many = any_host(job.hosts, train.features.size >= MANY_VALUES)
-    quantized = hyperparameters.grows_histograms and start is None and many
     if any_host(job.hosts, job.stop_requested):
         raise TrainingStopped("training was stopped before the first round")
-
     with _in_our_words():
-        matrices = [(data.matrix(train, hyperparameters, start=start, quantized=quantized), "train")]
-        if validation is not None:
-            matrices.append((data.matrix(validation, hyperparameters, start=start), "validation"))
+        matrices = _matrices(hyperparameters, train, validation, start, job.hosts)
         booster = _rounds(hyperparameters, matrices, start, left, monitor, job, resumed=done > 0)
+    _check_stop(monitor, hyperparameters, job, resumable=checkpoints is not None)
+    if stopping is not None and stopping.best_iteration >= 0:
+        return _best(booster, stopping, monitor, matrices, base, job)
+    if not monitor.history:  # all rounds are those of an earlier run, which may have watched nothing
+        monitor.history.append(monitor.evaluated(booster, matrices))
+        job.report(measured(done - 1, monitor.history[-1]))
+    return Boosted(booster, monitor.history[-1], monitor.stopped)
+
+
+def _watcher(
+    hyperparameters: XGBoostHyperparameters, validation: Batch | None, start: xgb.Booster | None
+) -> Watcher | None:
+    """What stops early; None without early stopping. Then all rounds count, also those of a checkpoint of a job that
+    had it."""
+    if hyperparameters.early_stopping_rounds is not None and validation is not None:
+        return Watcher(hyperparameters, start)
+    if start is not None:
+        start.set_attr(best_iteration=None, best_score=None, **{_BEST: None})
+    return None
+
+
+def _matrices(
+    hyperparameters: XGBoostHyperparameters,
+    train: Batch,
+    validation: Batch | None,
+    start: xgb.Booster | None,
+    hosts: Hosts,
+) -> list[tuple[xgb.DMatrix, str]]:
+    """The rows as XGBoost takes them, with the names of their channels; the training rows first."""
+    many = any_host(hosts, train.features.size >= MANY_VALUES)
+    quantized = hyperparameters.grows_histograms and start is None and many
+    matrices = [(data.matrix(train, hyperparameters, start=start, quantized=quantized), "train")]
+    if validation is not None:
+        matrices.append((data.matrix(validation, hyperparameters, start=start), "validation"))
+    return matrices
+
+
+def _tell_of_resuming(checkpoint: str, done: int, hyperparameters: XGBoostHyperparameters, job: Job) -> None:
+    job.info(f"Checkpoint loaded from {checkpoint}")
+    job.info(f"Resuming from iteration {done}")
+    if done > hyperparameters.num_round:
+        job.warning(
+            f"num_round is {hyperparameters.num_round}, and the checkpoint has {done} rounds: the model keeps them "
+            "all. To train fewer, empty the folder of checkpoints."
+        )
+
+
+def _check_stop(monitor: Monitor, hyperparameters: XGBoostHyperparameters, job: Job, *, resumable: bool) -> None:
+    """After the rounds: raises TrainingStopped where a stop ended them, and no model is to be kept then."""
     if monitor.stopped and not hyperparameters.save_model_on_termination:
         raise TrainingStopped("training was stopped, and save_model_on_termination is false")
-    if monitor.stopped and checkpoints is not None:
+    if monitor.stopped and resumable:
         job.warning("The model is that of a job that was interrupted: start the job again, and it goes on.")
-    if stopping is None or stopping.best_iteration < 0:
-        if not monitor.history:  # all rounds are those of an earlier run, which may have watched nothing
-            monitor.history.append(monitor.evaluated(booster, matrices))
-            job.report(measured(done - 1, monitor.history[-1]))
-        return Boosted(booster, monitor.history[-1], monitor.stopped)
+
+
+def _best(
+    booster: xgb.Booster,
+    stopping: Watcher,
+    monitor: Monitor,
+    matrices: list[tuple[xgb.DMatrix, str]],
+    base: int,
+    job: Job,
+) -> Boosted:
+    """The booster after its best round, with the scores of that.
+
+    Args:
+        base: rounds of an earlier model, which the log does not count.
+    """
     best, at = stopping.best(booster), stopping.best_iteration - monitor.first
     seen = 0 <= at < len(monitor.history)
     scores = monitor.history[at] if seen else monitor.evaluated(best, matrices)
@@ -132,11 +176,11 @@ def boost(
 
 
 def _of_its_kind(hyperparameters: XGBoostHyperparameters, start: xgb.Booster) -> XGBoostHyperparameters:
-    """With the ``booster`` that is gone on from, where none is stated.
+    """The hyperparameters with the ``booster`` of ``start``, where none is stated.
 
     Raises:
-        HyperparameterError: another is stated: XGBoost goes on with that without a word, and without all that the
-            booster has learned. Or a hyperparameter is not for this one.
+        HyperparameterError: another one is stated, with which XGBoost would silently begin anew; or a hyperparameter
+            does not go with this one.
     """
     kind = json.loads(start.save_config())["learner"]["gradient_booster"]["name"]
     if hyperparameters.booster not in (None, kind):
@@ -162,13 +206,13 @@ def _rounds(
     *,
     resumed: bool,
 ) -> xgb.Booster:
-    """So many more rounds on the first of the matrices, all of which are scored."""
+    """Boost ``rounds`` more rounds on the first of the matrices; all of them are scored."""
     train = matrices[0][0]
     parameters = {**hyperparameters.library(), **_own_metrics(hyperparameters)}
     if start is None:
         parameters |= _first_score(hyperparameters, train.get_label(), job.hosts)
     else:
-        parameters.pop("base_score", None)  # its trees were grown upon its own, which XGBoost would replace
+        parameters.pop("base_score", None)  # XGBoost would replace the one that the trees were grown upon
     if start is not None and resumed and hyperparameters.keeps_sampled_bins:
         xgb.train(parameters, train, 1)  # leaves the bins of the first round with the matrix
     return xgb.train(
@@ -184,11 +228,12 @@ def _rounds(
 
 
 def _first_score(hyperparameters: XGBoostHyperparameters, labels: np.ndarray, hosts: Hosts) -> dict[str, float]:
-    """Of the labels (of several hosts, of their parts' values) what XGBoost's own estimate is no start for.
+    """The ``base_score`` for objectives whose estimate by XGBoost itself is no start; several hosts take the median.
 
-    XGBoost 2 and later take one Newton step from 0. There ``reg:pseudohubererror`` is next to linear in labels far from
-    0: of labels near 100 it makes a million, from which no number of rounds comes back; the median is near its least.
-    ``reg:squaredlogerror`` is the squared error of log(1 + label), whose mean is its least: the step ends anywhere.
+    XGBoost 2 and later estimate it by one Newton step from 0. There the loss ``reg:pseudohubererror`` is nearly linear
+    if labels are far from 0: for labels near 100 the step ends at a million, from where no number of rounds returns.
+    The median is close to its minimum. The minimum of ``reg:squaredlogerror``, the squared error of log(1 + label), is
+    at the mean of these logarithms; the step may end anywhere.
     """
     if hyperparameters.base_score is not None or hyperparameters.target not in _STARTS:
         return {}
@@ -205,7 +250,7 @@ _STARTS: dict[str, Callable[[np.ndarray], float]] = {
 
 @contextlib.contextmanager
 def _in_our_words() -> Iterator[None]:
-    """Errors of the library that are the user's are told as ours."""
+    """Turn the library's errors that are the user's fault into errors of this package."""
     try:
         yield
     except (xgb.core.XGBoostError, ValueError) as error:
@@ -226,7 +271,7 @@ def _newest(checkpoints: Checkpoints, job: Job) -> tuple[xgb.Booster, int] | Non
 
 
 def _own_metrics(hyperparameters: XGBoostHyperparameters) -> dict[str, list[str]]:
-    """XGBoost's own metrics among those asked for; nothing, for the objective's default, where there are none."""
+    """XGBoost's own metrics among those asked for. If there are none, it evaluates the objective's default metric."""
     power = hyperparameters.tweedie_variance_power or 1.5
     spelled = {"tweedie-nloglik": f"tweedie-nloglik@{power:g}"}
     own = [spelled.get(name, name) for name in hyperparameters.metrics if name not in CUSTOM]
@@ -234,13 +279,13 @@ def _own_metrics(hyperparameters: XGBoostHyperparameters) -> dict[str, list[str]
 
 
 def reseed(booster: xgb.Booster, hyperparameters: XGBoostHyperparameters, number: int) -> None:
-    """Let round ``number`` draw its random numbers from a seed of its own, so that they do not depend on whether the
-    rounds before it ran in the same process: a job that resumes then gives the model of an undisturbed one.
+    """Give round ``number`` a seed of its own, so that its random numbers do not depend on whether the rounds before it
+    ran in the same process: a job that resumes then gives the model of an undisturbed one.
 
-    XGBoost itself draws all rounds from one stream, which no file holds. It starts a new one where the seed changes;
-    loading the configuration again makes new tree builders, which draw columns from streams of their own. It forgets
-    that the job has stated the updaters, whose place those of ``tree_method`` would take, and the penalties of a linear
-    booster, which draws nothing.
+    XGBoost itself draws all rounds from one stream, which no file holds, and starts a new stream when the seed changes.
+    The tree builders draw columns from streams of their own, and loading the configuration makes new ones. Loading it
+    also loses the updaters that the job stated, so they are stated again (and the penalties of a linear booster, which
+    draws nothing and so is never given a seed here).
     """
     booster.load_config(booster.save_config())
     seed = ((hyperparameters.seed or 0) + number * _SEEDS_APART + 2**31) % 2**32 - 2**31
@@ -252,20 +297,20 @@ class Watcher:
     """Watches one metric of the validation data, and knows the best round.
 
     The best round and score are attributes of the booster, so that a run that resumes from a checkpoint goes on
-    counting where the checkpoint was taken. So is, in a checkpoint, the best booster itself, as base64 text, where it
-    is kept aside.
+    counting where the checkpoint was taken. Where the best booster is kept aside, it is an attribute of a checkpoint's
+    booster, too, as base64 text.
     """
 
     def __init__(self, hyperparameters: XGBoostHyperparameters, start: xgb.Booster | None) -> None:
         self._patience = hyperparameters.early_stopping_rounds or 0
         self._metric = hyperparameters.decisive_metric
-        # The rounds of a linear booster all change the same weights, and those of dart the weights of earlier trees:
-        # with later rounds cut off it would not be the booster that was scored, so the best one is kept aside.
+        # Later rounds change what earlier ones made: all weights of a linear booster, the weights of earlier trees of
+        # dart. Cutting off the later rounds does not give back the booster that was scored, so it is kept aside.
         self._keeps_aside = hyperparameters.booster in ("gblinear", "dart")
         self._aside: bytearray | None = None
         self._stopping = EarlyStopping()
         if start is not None:
-            with contextlib.suppress(ValueError):  # it has no best round, or no sound one: count anew
+            with contextlib.suppress(ValueError):  # it has no best round, or a damaged one: count anew
                 self._go_on_from(start)
             start.set_attr(**{_BEST: None})
 
@@ -285,7 +330,7 @@ class Watcher:
         return -1 if self._stopping.best_step is None else self._stopping.best_step
 
     def is_over(self, number: int) -> bool:
-        """Whether there was no gain for as many rounds as were allowed, round ``number`` being the last."""
+        """Whether the last rounds up to ``number``, as many as early stopping waits for, brought no gain."""
         return self.best_iteration >= 0 and number - self.best_iteration >= self._patience
 
     def update(self, booster: xgb.Booster, scores: Scores, number: int) -> None:
@@ -300,11 +345,11 @@ class Watcher:
                 self._aside = booster.save_raw("ubj")
 
     def of_checkpoint(self) -> dict[str, str]:
-        """Attributes that the booster has in a checkpoint alone."""
+        """Attributes that the booster has only in a checkpoint."""
         return {} if self._aside is None else {_BEST: base64.b64encode(self._aside).decode()}
 
     def so_far(self, booster: xgb.Booster) -> xgb.Booster:
-        """What to keep of an unfinished run: all trees, which name their best round, or the best booster."""
+        """The model of an unfinished run: all trees, with the number of the best round, or the best booster."""
         return self.best(booster) if self._keeps_aside else booster
 
     def best(self, booster: xgb.Booster) -> xgb.Booster:
@@ -385,7 +430,7 @@ class Monitor(xgb.callback.TrainingCallback):
         asked = booster.copy()
         asked.set_param([("eval_metric", name) for name in _own_metrics(self._hyperparameters).get("eval_metric", ())])
         metrics, target = self._hyperparameters.metrics, self._hyperparameters.target
-        of_ours: Any = evaluator(metrics, target, self._job.hosts)  # gives a list, as XGBoost takes and does not say
+        of_ours: Any = evaluator(metrics, target, self._job.hosts)  # gives a list, which XGBoost's types do not name
         told = asked.eval_set(matrices, feval=of_ours, output_margin=False)
         log: dict[str, dict[str, list[float]]] = {}
         for part in told.split("\t")[1:]:

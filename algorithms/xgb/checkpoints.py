@@ -48,7 +48,7 @@ class Checkpoints:
         """Write the checkpoint of a round, or leave it out while writing takes more than a twentieth of the time.
 
         Args:
-            attributes: what the booster in the file has besides; asked for where one is written.
+            attributes: gives attributes for the booster in the file; called only if one is written.
             now: write in any case.
         """
         began = time.monotonic()
@@ -59,7 +59,7 @@ class Checkpoints:
         with written(self._directory / f"xgboost-checkpoint.{number}") as file:
             file.write(portable(booster))
         booster.set_attr(**dict.fromkeys(beside))
-        # Beyond this round there are only such as could not be read.
+        # Files of later rounds are ones that could not be read.
         for path in [path for round_, path in self._files() if round_ <= number][:-KEPT]:
             if not is_uploading(path):
                 remove(path)

@@ -21,7 +21,7 @@ from recordio.batches import Batch, concatenate
 
 GIB = 1 << 30
 BINS = 1.25
-"""Bytes of rows and of XGBoost's bins of them for each byte of the rows: a bin takes one at least, a value four."""
+"""Memory of the rows and of XGBoost's bins, in bytes for each byte of the rows: a value takes 4, its bin at least 1."""
 
 
 def read(stream: Stream, channel: str, hosts: Hosts, memory: int | None = None) -> Batch:
@@ -53,7 +53,8 @@ def read(stream: Stream, channel: str, hosts: Hosts, memory: int | None = None) 
 
 
 def _held(stream: Stream, channel: str, memory: int | None) -> list[Batch]:
-    """The batches that have rows. A few megabytes may hold billions of rows, compressed or as Parquet's runs."""
+    """The batches that have rows, as long as memory can hold them: few megabytes, compressed or as Parquet's runs, may
+    stand for billions of rows."""
     batches, size, count = [], 0, 0
     with closing(stream.batches()) as read_ahead:
         for batch in read_ahead:
@@ -109,7 +110,7 @@ def _join_sparse(batches: list[Batch]) -> Batch:
 
 
 def of_both(train: Batch, validation: Batch) -> Batch:
-    """The rows of two channels as one batch, of which each has its own weights, or 1 for each row, and queries.
+    """The rows of two channels as one batch. A channel without weights gets 1 for each row; queries stay apart.
 
     Raises:
         TrainingDataError: rows of one channel belong to queries, and those of the other do not.
@@ -124,7 +125,7 @@ def of_both(train: Batch, validation: Batch) -> Batch:
         both = [replace(rows, weights=own) for rows, own in zip(both, weights, strict=True)]
     if train.groups is not None and validation.groups is not None:
         queries = [_numbered(train.groups), _numbered(validation.groups)]
-        queries[1] += len(train)  # what a query of one channel is called says nothing of the other's
+        queries[1] += len(train)  # one id in both channels stands for two queries
         both = [replace(rows, groups=own) for rows, own in zip(both, queries, strict=True)]
     return join(both)
 
@@ -157,7 +158,7 @@ def are_same(some: Batch, others: Batch) -> bool:
 
 
 def _parts(rows: Batch) -> list[np.ndarray]:
-    """Arrays that tell the rows of one batch from those of another of the same shape and kind; the labels first."""
+    """The arrays by which batches of the same shape and kind are compared; the labels first, which differ soonest."""
     features: Any = rows.features
     parts = [features.indptr, features.indices, features.data] if rows.is_sparse else [features]
     return [np.asarray(rows.labels), *parts]
@@ -219,8 +220,9 @@ def check_weights(weights: np.ndarray | None, channel: str, hosts: Hosts) -> Non
 
 
 def check_weighed_metrics(weights: np.ndarray | None, channel: str, hyperparameters: XGBoostHyperparameters) -> None:
-    """Refuse metrics that weigh rows where XGBoost is given weights of queries, and the other way round: it would end
-    the process, as it looks for more weights than there are, or tell only in the middle of the job.
+    """Refuse metrics that need weights of rows if XGBoost is given weights of queries, and the other way round.
+
+    XGBoost would look for more weights than there are and end the process, or fail only in the middle of the job.
 
     Raises:
         TrainingDataError: there is one.
@@ -247,7 +249,7 @@ def matrix(
     """XGBoost's matrix of ``rows``; absent entries of sparse rows and NaN are missing values.
 
     Args:
-        start: the booster that is gone on from: the features have its names and types, which XGBoost asks for.
+        start: the booster to continue; the features get its names and types, which XGBoost compares.
         quantized: keep the bins of each value instead of the value. Half the memory of a DMatrix or less, and the
             same trees as long as nothing but the hist method looks at the rows.
     """

@@ -2,8 +2,9 @@
 
 XGBoost's own readers trust their input: a damaged file can end the process, in loading or later in predicting. So a
 file is first read by code that cannot be harmed, its trees are checked to be trees, and what was read is written anew
-for XGBoost, as UBJSON whose lists are typed arrays. Two readers of one file may differ, in numbers or in names given
-twice; and of a list without a type, as all of JSON's are, XGBoost makes an object of some 50 bytes for each number.
+for XGBoost, as UBJSON whose lists are typed arrays. XGBoost does not read the file itself, since two readers may
+differ, in numbers or in names given twice. Types save memory: for each number of a list without a type, as all of
+JSON's are, XGBoost makes an object of some 50 bytes.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ def load_booster(data: bytes, name: str) -> xgb.Booster:
 
 
 def why_unsound(booster: xgb.Booster) -> str | None:
-    """What ``load_booster`` would have against a booster that was trained here; None where it would load it.
+    """Why ``load_booster`` would refuse a booster that was trained here; None if it would load it.
 
-    All that training can bring about shows in its arrays of float32: without it, the document is not read.
+    Whatever training can spoil shows in the booster's arrays of float32, so that the document of a sound one is not
+    read.
     """
     data = bytes(booster.save_raw("ubj"))
     if not any(soundness.may_be_refused(numbers) for numbers in ubjson.float_arrays(data)):
@@ -90,7 +92,7 @@ def _document(data: bytes) -> dict[str, Any]:
 
 
 def _modern(document: dict[str, Any]) -> dict[str, Any]:
-    """Documents of 1.0 to 1.5, which XGBoost announces to drop, hold what those of 1.7 do."""
+    """Write a document of XGBoost 1.0 to 1.5 as one of 1.7, which holds the same: support of the older is to end."""
     document["version"] = max(list(document.get("version", ())), _MODERN)
     return document
 

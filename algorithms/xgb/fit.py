@@ -43,22 +43,7 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
     if hosts.size > 1:
         _refuse_what_one_host_does(hyperparameters)
         hyperparameters = _of_several_hosts(hyperparameters, job)
-    train = _read("train", channels, hyperparameters, job)
-    validation = _read("validation", channels, hyperparameters, job) if "validation" in channels else None
-    job.info(f"Train matrix has {len(train)} rows and {train.feature_dim} columns")
-    if not train.feature_dim:
-        raise TrainingDataError("Channel 'train' has rows without any feature: there is nothing to learn from")
-    if train.feature_dim > MOST_FEATURES:
-        raise TrainingDataError(f"Rows have {train.feature_dim} features, and at most {MOST_FEATURES} can be served")
-    if validation is not None:
-        job.info(f"Validation matrix has {len(validation)} rows")
-        train, validation = _of_one_width(train, validation)
-        _warn_of_same_rows(train, validation, job)
-    if beyond := [feature for feature in hyperparameters.constrained_features if feature >= train.feature_dim]:
-        job.warning(
-            f"Hyperparameter 'interaction_constraints' names feature {max(beyond)}, and rows have {train.feature_dim}, "
-            "which count from 0"
-        )
+    train, validation = _rows(channels, hyperparameters, job)
     start = _start(channels["model"], hyperparameters, job) if "model" in channels else None
     if start is not None:
         width = start.num_features()
@@ -78,6 +63,33 @@ def fit(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream],
         return XGBModel([boosted.booster])
 
 
+def _rows(
+    channels: Mapping[str, Stream], hyperparameters: XGBoostHyperparameters, job: Job
+) -> tuple[Batch, Batch | None]:
+    """The rows of the channels ``train`` and, where there is one, ``validation``, of one width.
+
+    Raises:
+        TrainingDataError: see ``fit``.
+    """
+    train = _read("train", channels, hyperparameters, job)
+    validation = _read("validation", channels, hyperparameters, job) if "validation" in channels else None
+    job.info(f"Train matrix has {len(train)} rows and {train.feature_dim} columns")
+    if not train.feature_dim:
+        raise TrainingDataError("Channel 'train' has rows without any feature: there is nothing to learn from")
+    if train.feature_dim > MOST_FEATURES:
+        raise TrainingDataError(f"Rows have {train.feature_dim} features, and at most {MOST_FEATURES} can be served")
+    if validation is not None:
+        job.info(f"Validation matrix has {len(validation)} rows")
+        train, validation = _of_one_width(train, validation)
+        _warn_of_same_rows(train, validation, job)
+    if beyond := [feature for feature in hyperparameters.constrained_features if feature >= train.feature_dim]:
+        job.warning(
+            f"Hyperparameter 'interaction_constraints' names feature {max(beyond)}, and rows have {train.feature_dim}, "
+            "which count from 0"
+        )
+    return train, validation
+
+
 def _warn_of_unused(hyperparameters: XGBoostHyperparameters, channels: Mapping[str, Stream], job: Job) -> None:
     values = wire_values(hyperparameters)
     for name, field in fields(XGBoostHyperparameters).items():
@@ -94,7 +106,8 @@ def _warn_of_unused(hyperparameters: XGBoostHyperparameters, channels: Mapping[s
 
 
 def _refuse_what_one_host_does(hyperparameters: XGBoostHyperparameters) -> None:
-    """XGBoost itself refuses ``grow_colmaker`` on several hosts; of ``gblinear`` each would have weights of its own."""
+    """Refuse what only one host can do: XGBoost has no ``grow_colmaker`` for several, and with ``gblinear`` each host
+    would have weights of its own."""
     problems = []
     if "grow_colmaker" in (hyperparameters.updater or ()):
         problems.append("Hyperparameter 'updater': grow_colmaker trains on one host; use tree_method hist or approx")
@@ -107,7 +120,8 @@ def _refuse_what_one_host_does(hyperparameters: XGBoostHyperparameters) -> None:
 
 
 def _of_several_hosts(hyperparameters: XGBoostHyperparameters, job: Job) -> XGBoostHyperparameters:
-    """With ``approx`` for ``exact``: XGBoost 0.72, the image's first version, does so; later versions refuse it."""
+    """The hyperparameters with ``approx`` in place of ``exact``, as in XGBoost 0.72, the image's first version; later
+    versions refuse it."""
     if hyperparameters.tree_method != "exact":
         return hyperparameters
     job.warning("Hyperparameter 'tree_method': exact needs all rows on one host; approx is used, as XGBoost 0.72 does")
@@ -124,7 +138,7 @@ def _read(name: str, channels: Mapping[str, Stream], hyperparameters: XGBoostHyp
 
 
 def _of_one_width(train: Batch, validation: Batch) -> tuple[Batch, Batch]:
-    """Sparse rows of both channels as wide as the wider: what is absent is missing, in either.
+    """Both channels with as many features as the wider one: in sparse rows the features beyond are missing values.
 
     Raises:
         TrainingDataError: dense rows differ.
@@ -139,7 +153,7 @@ def _of_one_width(train: Batch, validation: Batch) -> tuple[Batch, Batch]:
 
 
 def _refuse_unsound(boosters: Sequence[xgb.Booster]) -> None:
-    """XGBoost goes on growing where a number is none any more, and the model that comes of it answers nothing."""
+    """Refuse boosters with numbers that are not finite: XGBoost goes on growing trees then, and none can be served."""
     for booster in boosters:
         if (reason := why_unsound(booster)) is not None:
             raise TrainingDataError(
@@ -150,7 +164,7 @@ def _refuse_unsound(boosters: Sequence[xgb.Booster]) -> None:
 
 
 def _warn_of_no_split(booster: xgb.Booster, train: Batch, hyperparameters: XGBoostHyperparameters, job: Job) -> None:
-    """Nothing says of such a model that it is a constant, except that all its scores stay as they are."""
+    """Warn of a model that is a constant, which nothing else tells but that its scores do not change."""
     labels = np.asarray(train.labels).ravel()
     differ = any_host(job.hosts, bool(labels.size and labels.min() < labels.max()))
     if not differ or hyperparameters.booster == "gblinear" or booster.get_score(importance_type="weight"):

@@ -61,7 +61,7 @@ def cross_validate(hyperparameters: XGBoostHyperparameters, rows: Batch, job: Jo
 
 
 def _report(hyperparameters: XGBoostHyperparameters, scores: Sequence[Scores], job: Job) -> None:
-    """One more line of a round: means over the folds. Folds that were resumed after their end have no scores."""
+    """Report the means over the folds as one more round. A fold that had ended before a restart has no scores."""
     known = [score for score in scores if score]
     if known:
         means = {name: float(np.mean([score[name] for score in known])) for name in known[0]}
@@ -86,7 +86,8 @@ def assign(rows: Batch, hyperparameters: XGBoostHyperparameters, folds: int, see
 
 
 def _dealt(kinds: np.ndarray, folds: int, generator: np.random.Generator, what: str) -> np.ndarray:
-    """Items in random order within each kind, dealt out like cards: sizes differ by one at most, for each kind too."""
+    """A fold for each item: in random order within each kind, dealt out like cards, so that the sizes of the folds
+    differ by one at most, and so do the numbers of items of each kind."""
     if len(kinds) < folds:
         raise TrainingDataError(f"_kfold is {folds}: there are {len(kinds)} {what}, too few for {folds} folds")
     shuffled = generator.permutation(len(kinds))
@@ -97,7 +98,7 @@ def _dealt(kinds: np.ndarray, folds: int, generator: np.random.Generator, what: 
 
 
 class Recorder:
-    """Predictions for the rows of each fold by the booster that did not see them, for every repetition."""
+    """For every repetition the predictions of each row by the booster that was trained without it."""
 
     def __init__(self, objective: str, rows: int, repetitions: int) -> None:
         self._objective = objective
@@ -106,7 +107,7 @@ class Recorder:
         self._probabilities = np.zeros((repetitions, rows))
 
     def record(self, repetition: int, held: np.ndarray, booster: xgb.Booster, rows: Batch) -> None:
-        """Predict the rows that fold ``held`` is true for."""
+        """Predict ``rows``, those for which ``held``, (all rows,), is true, by the booster that did not see them."""
         predictions = XGBModel([booster]).predict(rows)["score"]
         if not self._classifies:
             self._values[repetition, held] = predictions

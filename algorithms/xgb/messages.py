@@ -39,8 +39,8 @@ _HYPERPARAMETERS = (
 
 
 def first_line(error: object) -> str:
-    """The message of an error or warning of XGBoost's on one line, without time, source file and stack trace, and of
-    bounded length: XGBoost quotes names, and whole documents."""
+    """The message of XGBoost's error or warning on one line, without time, source file and stack trace, and shortened:
+    XGBoost quotes names, and whole documents."""
     text = str(error).partition(_STACK)[0]
     match = _PLACE.match(text)
     return shortened(" ".join(text[match.end() if match else 0 :].split()), LOGGED_CHARACTERS)

@@ -25,8 +25,8 @@ def _counts(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, host
 
 
 def _weighed(numbers: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
-    """The weight of each number below ``size``, float64 on every host: where there are no rows, NumPy gives integers,
-    and sums of hosts are of one dtype."""
+    """The weight of each number below ``size``, (size,) float64: NumPy gives integers where there are no rows, and what
+    hosts sum must be of one dtype."""
     return np.bincount(numbers, weights, size).astype(np.float64)
 
 
@@ -136,7 +136,7 @@ def score(
 
 
 def _weights(matrix: xgb.DMatrix) -> np.ndarray | None:
-    """Those of the rows (n,), of which XGBoost keeps one for each query where it ranks; None where there are none."""
+    """The weights of the rows, (n,), of which XGBoost keeps one for each query if it ranks; None if there are none."""
     weights = matrix.get_weight()
     if not len(weights):
         return None

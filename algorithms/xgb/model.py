@@ -33,14 +33,15 @@ _VOTED = ("multi:softmax", "binary:hinge")
 
 
 class XGBModel(Model):
-    """Boosters of one objective; several give the mean of their predictions, or the majority where they vote.
+    """Boosters of one objective. Several answer with the mean of their predictions, or with the most frequent class
+    where they predict classes.
 
     Attributes:
         boosters: as XGBoost's own, with all rounds.
         objective: their objective.
         classes: number of classes, 0 where there are none.
-        targets: labels, or quantiles, that are predicted of a row; 1 of what is trained here.
-        rounds: of each booster, those to predict with; 0 for all.
+        targets: number of labels, or quantiles, that are predicted for a row; 1 in models that are trained here.
+        rounds: number of rounds to predict with, for each booster; 0 for all.
     """
 
     def __init__(self, boosters: Sequence[xgb.Booster]) -> None:
@@ -60,12 +61,12 @@ class XGBModel(Model):
 
     @property
     def feature_dim(self) -> int | None:
-        """None: rows are checked by ``predict``, since sparse rows may leave the last features out."""
+        """None: sparse rows may leave out the last features, so ``predict`` checks rows itself."""
         return None
 
     @property
     def takes_categories(self) -> bool:
-        """As the types of features say, which XGBoost keeps with the model."""
+        """Whether a feature has categories, by the types of the features, which XGBoost keeps with the model."""
         return any("c" in (booster.feature_types or ()) for booster in self.boosters)
 
     def predict(self, batch: Batch, parameters: Mapping[str, str] = NO_PARAMETERS) -> dict[str, np.ndarray]:
@@ -86,7 +87,7 @@ class XGBModel(Model):
         return select(self.objective, self.classes, self._scores(batch), outputs)
 
     def figures(self, sample: Sample | None) -> list[Figure]:
-        """How well ``sample`` is answered, and which features the first booster uses."""
+        """How good the predictions for ``sample`` are, and which features the first booster uses."""
         figures: list[Figure] = []
         if sample is not None and sample.rows.labels is not None:
             figures += _answered(self.objective, sample, self._scores(sample.rows))
@@ -154,7 +155,7 @@ class XGBModel(Model):
 
 
 def _called(features: list[str], names: Sequence[str]) -> list[str]:
-    """Features that XGBoost numbers, as in f7, by their names where they have any."""
+    """The names of features that XGBoost calls by their numbers, as in f7; as they are if they have no names."""
     return [names[int(one[1:])] if names and _NUMBERED.fullmatch(one) else one for one in features]
 
 

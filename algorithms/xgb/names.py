@@ -21,7 +21,7 @@ OF_ROWS = (
     *("error", "gamma-deviance", "gamma-nloglik", "logloss", "mae", "mape", "mphe", "poisson-nloglik", "rmse", "rmsle"),
     "tweedie-nloglik",
 )
-"""XGBoost's own means over rows, each of which it looks for a weight of."""
+"""XGBoost's own metrics that are means over rows, for each of which it looks up a weight."""
 OF_QUERIES = ("map", "ndcg")
 
 MULTI = ("multi:softmax", "multi:softprob")

@@ -56,7 +56,7 @@ def _refused(reason: str) -> ExportError:
 
 
 def _outputs(document: dict[str, Any]) -> int:
-    """Numbers that the trees give for a row: one for each class, or for each target (several labels, or quantiles)."""
+    """How many numbers the trees give for a row: one for each class, or for each target (a label, or a quantile)."""
     parameters = document["learner_model_param"]
     return max(int(parameters["num_class"]), int(parameters.get("num_target", "1")), 1)
 
@@ -85,7 +85,7 @@ def _base(parameters: dict[str, str], objective: str, groups: int) -> np.ndarray
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:
-    """As XGBoost computes it in float32, of a probability that it keeps from 0 and 1 (``kRtEps`` of its source)."""
+    """The logit of a probability as XGBoost computes it: in float32, clipped away from 0 and 1 by its ``kRtEps``."""
     inner = np.clip(probability.astype(np.float32), np.float32(1e-6), np.float32(1) - np.float32(1e-6))
     return -np.log(np.float32(1) / inner - np.float32(1))
 
@@ -132,10 +132,10 @@ def _ensemble(graph: Graph, booster: dict[str, Any], base: np.ndarray, groups: i
 
 
 def _reached(tree: dict[str, Any]) -> list[int]:
-    """The nodes from the root on. Those that pruning cut off stay in XGBoost's arrays, and ONNX's runtime takes each
-    node that is no other's child for a root of its own, whose leaf it adds."""
+    """The numbers of the nodes that can be reached from the root. Nodes that pruning cut off stay in XGBoost's arrays,
+    and onnxruntime would take each node that is no other's child for another root, and add its leaf."""
     nodes = [0]
-    for node in nodes:
+    for node in nodes:  # which grows on the way
         if tree["left_children"][node] != -1:
             nodes += tree["left_children"][node], tree["right_children"][node]
     return nodes

@@ -317,7 +317,7 @@ class XGBoostHyperparameters(Hyperparameters):
 
     @property
     def grows_histograms(self) -> bool:
-        """Trees are grown by the ``hist`` method alone, so that XGBoost never needs the values of the features."""
+        """Whether only the ``hist`` method grows trees, so that XGBoost never needs the values of the features."""
         return (
             self.booster in (None, "gbtree")
             and self.tree_method in (None, "auto", "hist")

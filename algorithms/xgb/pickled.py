@@ -1,4 +1,4 @@
-"""Pickled boosters, as SageMaker's images before 1.3 wrote them, read without running what a pickle may say to run."""
+"""Pickled boosters, as SageMaker's images before 1.3 wrote them, read without running code that a pickle may name."""
 
 from __future__ import annotations
 
@@ -53,13 +53,14 @@ _REUSED = (
     *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "STRING", "SHORT_BINSTRING", "BINSTRING"),
     *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "GLOBAL", "STACK_GLOBAL", "EMPTY_LIST", "EMPTY_DICT"),
 )
-"""What may be used a second time: texts, bytes, names, and what can be no key of a dictionary. Tuples inside tuples,
-each of them twice, are a key whose hash takes 2**100 steps, and a few hundred bytes are enough to say so."""
+"""What a pickle may refer to again: texts, bytes, names, and what cannot be a dictionary's key. Tuples are not among
+these: a hundred of them, each holding the one before twice, take a few hundred bytes, and as a key 2**100 steps to
+hash."""
 
 
 _TUPLES = ("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
 _LARGEST = 1 << 64
-"""Multiples of 2**61 - 1 have one hash: a dictionary with n such keys takes n**2 steps."""
+"""All multiples of 2**61 - 1 have the same hash: a dictionary with n such keys takes n**2 steps."""
 
 
 _TEXT = b"ccopy_reg\n_reconstructor\n"
@@ -80,9 +81,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check_sizes(data: bytes) -> None:
-    """Refuse what would take more memory, or more time, than the file accounts for. Nothing is built of it here.
+    """Refuse a pickle that would take more memory, or more time, than the size of the file accounts for.
 
-    Python's own reader makes room for a length, or for a place in its memo, before it sees whether they are true.
+    It is done before anything is built: Python's own reader allocates memory for a length, or for a place in its memo,
+    before it finds that the file does not have as much.
     """
     calls, tuples, last = 0, 0, ""
     kept: dict[int, str] = {}  # by the place in the memo, what was put there

@@ -4,10 +4,10 @@ XGBoost 3.1 and later write ``base_score``, the first prediction of all rows, as
 versions do not understand: they take 0.5 without a word. They do read a scalar, and so do the newer ones. Some
 objectives also have parameters in the file that older versions insist on, though they are of use in training only.
 
-Only XGBoost's own text of a number is used: of one with more than nine digits older versions make 0.5 as well.
+The scalar is written as XGBoost writes it: older versions read a number with more than nine digits as 0.5, too.
 
-A logistic model of labels that are all alike starts from a probability of 0 or 1. XGBoost 3.1 and later take for it the
-nearest of which they compute a finite logit; older ones refuse to predict, so that this one is written instead.
+A logistic model of labels that are all alike starts from a probability of 0 or 1. XGBoost 3.1 and later clip it to the
+nearest probability with a finite logit; older ones refuse to predict. So the clipped probability is written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def portable(booster: xgb.Booster) -> bytes:
     form: it stays as XGBoost writes it. See ``is_portable``.
     """
     data = bytes(booster.save_raw("ubj"))
-    # After the last base_score XGBoost writes numbers and the objective alone: nothing that a user may have named so.
+    # After the last base_score only numbers and the objective follow, no text in which a user could have put it.
     start = data.rindex(_BASE_SCORE) + len(_BASE_SCORE)
     scores, end = _string(data, start)
     objective = data.index(_OBJECTIVE, end) + len(_OBJECTIVE)

@@ -1,8 +1,8 @@
-"""How much memory a model file takes while it is loaded, told from the file before that.
+"""How much memory loading a model file will take, estimated from the file.
 
 Two things decide: bytes, each of which is held in a few forms at a time, and trees, for each of which XGBoost and this
-package hold some 8 kB however small it is: a file of 30,000 trees of one split takes 10 times its bytes, and 20 in the
-old binary format, where a file of large trees takes 3 to 5. Measured by ``tests/algorithms/xgb/test_memory.py``.
+package hold some 8 kB, however small it is. A file of 30,000 trees of one split takes 10 times its bytes (20 times in
+the old binary format), a file of large trees 3 to 5 times. Measured by ``tests/algorithms/xgb/test_memory.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from algorithms.xgb.documents import is_text
 
 _PER_BYTE, _PER_BYTE_OF_TEXT = 6, 8
 _PER_BYTE_OF_WIDE_TEXT = 11
-"""Python holds a text in four bytes a character where one of its characters needs them, and in one where none does."""
+"""Python holds a text in four bytes for each character if one of them needs four, and in one byte if none needs
+more."""
 
 _PER_TREE = 8192
 _NAMED = b"tree_param"

@@ -47,7 +47,8 @@ def problems(values: XGBoostHyperparameters) -> list[str]:
 
 
 def _number_problems(values: XGBoostHyperparameters) -> list[str]:
-    """Numbers that XGBoost, which keeps 32 bits of each, cannot hold, or of which it makes one that it refuses."""
+    """Refuse numbers that XGBoost cannot hold in the 32 bits that it keeps, or refuses once they are rounded to
+    these."""
     problems = []
     for item in dataclasses.fields(values):
         value, field = getattr(values, item.name), item.metadata["hyperparameter"]
@@ -66,7 +67,7 @@ def _number_problems(values: XGBoostHyperparameters) -> list[str]:
     if values.base_score == 0 and values.target in _LOGARITHMS:
         problems.append(f"Hyperparameter 'base_score': objective {values.target} starts from its logarithm, 0 has none")
     if values.base_score is not None and values.target in _LOGISTIC and not 0 < np.float32(values.base_score) < 1:
-        # 0 and 1 XGBoost refused until 3.0; later ones start from 1e-6 or 1 - 1e-6, where gradients are too small to
+        # XGBoost until 3.0 refuses 0 and 1; later ones start from 1e-6 or 1 - 1e-6, where gradients are too small to
         # learn.
         problems.append(
             f"Hyperparameter 'base_score': objective {values.target} starts from a probability of 32 bits above 0 and "

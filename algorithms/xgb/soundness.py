@@ -1,7 +1,7 @@
 """Whether a model's document is safe to give to XGBoost, which trusts what it reads.
 
-A number that points outside, a list that is too short, a tree that is no tree, or too deep, end the process: at once,
-or at the first prediction. A number that is too large asks for memory that the file does not account for.
+An index out of range, a list that is too short, and nodes that form no tree, or too deep a one, end the process: at
+once, or at the first prediction. A number that is too large asks for more memory than the file accounts for.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def check(document: dict[str, Any], size: int) -> None:
 
 
 def may_be_refused(numbers: np.ndarray) -> bool:
-    """Whether ``check`` may refuse a booster that was trained here for one of its arrays of float32: a number is none,
-    or there is one for each node of a tree, and so many nodes that it may be too deep."""
+    """Whether ``check`` may refuse a booster that was trained here for one of its arrays of float32: it has numbers
+    that are not finite, or so many that they may be of the nodes of a tree that is too deep."""
     return len(numbers) > 2 * DEEPEST_TREE or not np.isfinite(numbers).all()
 
 
 def _check_version(version: Any) -> None:
-    """Three whole numbers; XGBoost quotes all of a document that has others."""
+    """The version must be three whole numbers: XGBoost's error about another one would quote the whole document."""
     if len(version) != 3 or not all(type(part) is int and 0 <= part <= _LARGEST for part in version):
         raise ValueError(f"its version is {quoted(version)}")
 
@@ -91,7 +91,7 @@ def _whole(parameters: dict[str, Any], name: str, at_least: int) -> int:
 
 
 def _check_finite(values: Any, what: str) -> None:
-    """In the 32 bits that XGBoost keeps of each."""
+    """Refuse numbers that are not finite in the 32 bits that XGBoost keeps of each."""
     with np.errstate(over="ignore"):
         kept = np.asarray(values, np.float64).astype(np.float32)
     if not np.isfinite(kept).all():
@@ -99,7 +99,7 @@ def _check_finite(values: Any, what: str) -> None:
 
 
 def _check_base_score(text: str, groups: int) -> None:
-    """A number, or since XGBoost 3.1 a list with one for each output."""
+    """It must be a number, or since XGBoost 3.1 a list with a number for each output."""
     scores = json.loads(text) if text.startswith("[") else [float(text)]
     if len(scores) not in (1, groups):
         raise ValueError(f"base_score is {text[:50]} for {groups} outputs")
@@ -111,7 +111,7 @@ def _check_objective(objective: dict[str, Any], classes: int) -> None:
         raise ValueError("the objective is malformed")
     if objective["name"].startswith("multi:"):
         known = _whole(objective["softmax_multiclass_param"], "num_class", 1)
-        if known != classes:  # XGBoost divides by one, and cuts rows of the other
+        if known != classes:  # XGBoost divides by one of them, and cuts rows by the other
             raise ValueError(f"the objective has {known} classes, and the model {classes}")
 
 
@@ -149,7 +149,8 @@ def _check_forest(model: dict[str, Any], features: int, groups: int, memory: int
 
 
 def _check_tree(tree: dict[str, Any], features: int) -> int:
-    """Every node but the root is the child of one node, which it names as its parent: so there are no cycles.
+    """Refuse nodes that form no tree: every node but the root must be the child of the one node that it names as its
+    parent.
 
     Returns:
         Bytes that its sets of categories will take.
@@ -189,7 +190,7 @@ def _check_depth(left: np.ndarray, right: np.ndarray) -> None:
 
 
 def _check_categories(tree: dict[str, Any], size: int) -> int:
-    """The nodes that split by category are named in order, each with its piece of the list of categories.
+    """The nodes that split by category must be listed in order, each with its part of the list of categories.
 
     Returns:
         Bytes of the sets that XGBoost makes of them: a bit for each category up to the largest of the node.

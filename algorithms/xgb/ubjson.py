@@ -26,7 +26,8 @@ _CONSTANTS = {"Z": None, "T": True, "F": False}
 _MARKERS = {np.dtype(f">{code}"): marker for marker, code in _NUMBERS.items() if marker in "iUIlLdD"}
 _DEEPEST = 32  # XGBoost's documents are 9 deep
 _FEW_VALUES, _BYTES_PER_VALUE = 10_000, 8
-"""Values of their own, each of which takes up to 200 bytes of memory: a tree of one node has 23 in 600 bytes."""
+"""Most values outside of arrays: so many, and one more for each so many bytes of the document. A value takes up to 200
+bytes of memory; a tree of one node has 23 values in 600 bytes."""
 
 
 class UBJSONError(ValueError):
@@ -44,7 +45,7 @@ def loads(data: bytes) -> Any:
 
 
 def dumps(document: Any) -> bytearray:
-    """The document as XGBoost writes such: lengths, and integers by themselves, in 8 bytes, and arrays with their type.
+    """The document in UBJSON as XGBoost writes it: lengths and single integers in 8 bytes, and arrays with their type.
 
     Raises:
         TypeError: a value has no form in UBJSON.
@@ -55,8 +56,8 @@ def dumps(document: Any) -> bytearray:
 
 
 def float_arrays(data: bytes) -> Iterator[np.ndarray]:
-    """The arrays of float32 in a document as ``dumps`` and XGBoost write it, and perhaps other numbers that look like
-    one: found by their headers, in a tenth of the time that reading it takes.
+    """The arrays of float32 in a document that ``dumps`` or XGBoost wrote, found by their headers, in a tenth of the
+    time that reading the document takes. Other bytes that look like such a header may be among them.
 
         >>> [*float_arrays(dumps({"a": np.ones(2, np.float32), "b": [1.0]}))]
         [array([1., 1.], dtype='>f4')]

@@ -1,1 +1,1 @@
-"""What serving needs of the contract: requests, responses, models, the server."""
+"""The serving side of the contract: requests, responses, models, the server."""

@@ -55,11 +55,11 @@ def make_app(endpoint: Endpoint, settings: Settings) -> Flask:
 
 
 def new_app(settings: Settings) -> Flask:
-    """An application without routes that reads no longer bodies than it may."""
+    """An application without routes, which reads bodies up to the allowed length."""
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a path that is not quite one of ours is unknown, not elsewhere
     if settings.max_payload is not None:
-        # A byte more than allowed: of a body in chunks Flask reads so many and says nothing of the rest. See body.
+        # A byte more than allowed: of a longer body in chunks Flask silently reads just as many bytes. See body.
         app.config["MAX_CONTENT_LENGTH"] = settings.max_payload + 1
     return app
 
@@ -83,7 +83,7 @@ def body(settings: Settings) -> bytes:
 
 
 def execution_parameters(settings: Settings) -> dict[str, object]:
-    """How batch transform should send its rows. What the job's owner says in the API goes before this."""
+    """How batch transform should send its rows, where the transform job itself does not say."""
     parameters: dict[str, object] = {
         "MaxConcurrentTransforms": settings.max_concurrent_transforms or settings.workers or processes(),
         "BatchStrategy": settings.batch_strategy or "MULTI_RECORD",

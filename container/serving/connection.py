@@ -1,4 +1,4 @@
-"""What a worker holds of each client, and what it may hold of all."""
+"""A worker's record of each client's connection, and the bounds of what it may hold for all clients."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from container.serving.framing import ChunkedBody, FixedBody
 from recordio.limits import MOST_CONNECTIONS
 
 KEEP_ALIVE_SECONDS = 60
-"""How long a connection stays open without a request."""
+"""Seconds that a connection stays open without a request."""
 
 STOP_IDLE_SECONDS = 0.5
-"""After a stop: how long a connection without a request stays open, for one that is on its way already."""
+"""Seconds that after a stop a connection without a request stays open, as one may be on its way already."""
 
 STOP_READ_SECONDS = 3
-"""After a stop: how long a request that is not whole, or a client that reads its answer, is waited for."""
+"""Seconds that after a stop the rest of a request, or a client that reads its answer, is waited for."""
 
 LINGER_SECONDS = 2
-"""How long the rest of a refused request is read and dropped, so that the client sees the refusal, not a reset."""
+"""Seconds that the rest of a refused request is read and dropped, so that the client sees the refusal, not a reset."""
 
 _STATUSES = {
     parsing.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -59,13 +59,13 @@ class Connection:
     Attributes:
         incoming: bytes that were received and not read yet.
         request, body: the request that is being received, once its head is whole.
-        busy: a thread computes the answer, or has handed it to the loop, which has not taken it yet: the loop only
-            collects bytes meanwhile.
+        busy: a thread computes the answer, or has passed it to the loop, which has not taken it yet. Meanwhile the loop
+            only collects bytes.
         outgoing: what is left of the answer for the loop to send.
         arrived: when the request was whole.
         began: when the first byte of the request came; None between requests.
-        deadline: when the connection is closed unless something moves.
-        keep: it stays open after the answer.
+        deadline: when the connection will be closed unless bytes are sent or received.
+        keep: whether it stays open after the answer.
         refused: an answer was sent without reading the request to its end; the rest is dropped.
     """
 
@@ -90,13 +90,13 @@ class Connection:
 
 
 class Outbox:
-    """What gunicorn's responses take for a socket: it collects."""
+    """Stands for the socket of gunicorn's responses, and collects what they send."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
 
     def sendall(self, data: bytes) -> None:
-        """Take a part."""
+        """Collect ``data``."""
         self.parts.append(data)
 
 
@@ -116,7 +116,7 @@ def plain_answer(status: HTTPStatus, text: str) -> bytes:
 
 
 def most_connections() -> int:
-    """Connections that the process may have open beside its files, after asking for as many as it may ask for."""
+    """How many connections the process can have open besides its files; the limit of open files is raised first."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS + _FILES_BESIDES
     most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)

@@ -1,6 +1,6 @@
-"""The habits in which SageMaker's containers differ from each other, one Dialect a family.
+"""How the families of SageMaker's containers differ in requests and answers: one Dialect for each family.
 
-An algorithm names its family (``Serving.dialect``); nothing else of it is known here.
+An algorithm names its family (``Serving.dialect``), which is all that is known of it here.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Dialect:
     Attributes:
         default_request: the media type of a request without Content-Type; None refuses it.
         default_answer: the media type where the request does not ask for one.
-        default_in_batch: the same in batch transform; None for no other.
-        in_kind: where the request does not ask for a media type, it is answered in its own.
+        default_in_batch: the same in batch transform; None if it is no other.
+        in_kind: a request that does not ask for a media type is answered in its own.
         json_form: ``WRAPPED`` is an object with a list of objects; ``LIST`` the list of the first column's values
             alone; ``FIRST`` the first of these alone.
         bracket_csv: in batch transform, and where all rows are on one line, several values of one row are written to

@@ -1,8 +1,8 @@
 """``POST /invocations`` without a web framework in between: two thirds of a small request's time were Flask's.
 
-The answer is that of the application's own route, header for header: what is asked and what is answered is decided by
-``request.respond`` for both, and a test compares them. Everything else, and a request whose body is not whole in memory
-(``BODY``, which ``BufferingWorker`` sets), goes through the application.
+The answer equals that of the application's own route, header for header: ``request.respond`` makes both, and a test
+compares them. All other requests, and those whose body is not in memory as a whole (``BODY``, which ``BufferingWorker``
+sets), go through the application.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Direct:
     """A WSGI application around ``app``, whose route of that name has the same ``endpoint``.
 
     Args:
-        most: bytes of the longest body; a longer one is the application's to refuse. None for any length.
+        most: bytes of the longest body, None for any length; the application refuses longer ones.
     """
 
     def __init__(self, app: WSGI, endpoint: Endpoint, most: int | None, metrics: Metrics) -> None:

@@ -1,4 +1,4 @@
-"""Responses as Flask has them: those of ``request``, and Flask's own refusals without their pages."""
+"""Responses as Flask's objects: those of ``request``, and Flask's own errors, without their HTML pages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from container.serving import request, telemetry
 
 
 def adapted(response: request.Response) -> Response:
-    """The same in Flask's words; its rows are counted for the request that Flask is handling."""
+    """The response as Flask's; its rows are counted for the request that Flask is handling."""
     telemetry.count_rows(response.rows)
     return Response(response.body, response.status, dict(response.headers), mimetype=response.media_type)
 
 
 def of_http(error: HTTPException) -> Response:
-    """The response to Flask's own refusals (404, 405, 413): its status and headers, with a sentence, not a page."""
+    """The response to an error of Flask's own (404, 405, 413): its status and headers, and a sentence instead of
+    HTML."""
     original = error.get_response()
     text = f"{error.code} {error.name}: {error.description}"
     headers = [

@@ -1,7 +1,7 @@
 """Where the body of a request ends: bodies of a stated length, and bodies in chunks (RFC 9112, sections 6 and 7).
 
-A body is fed with bytes as they arrive, in pieces of any size, and says when it is whole. It keeps no more than was
-allowed and one byte, by which the application sees that there was more.
+Bytes are fed to a body as they arrive, in pieces of any size, until it is complete. A body keeps at most one byte more
+than is allowed, by which the application sees that it is too long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class MalformedBodyError(ValueError):
 
 
 class FixedBody:
-    """A body of ``length`` bytes, of which ``most`` and one are kept (all where it is None)."""
+    """A body of ``length`` bytes, of which at most ``most`` + 1 are kept; all if it is None."""
 
     def __init__(self, length: int, most: int | None) -> None:
         self.content = bytearray()
@@ -28,7 +28,7 @@ class FixedBody:
         self._most = most
 
     def feed(self, data: bytearray) -> bool:
-        """Take from the start of ``data`` what belongs to the body; whether that is now whole."""
+        """Take from the start of ``data`` what belongs to the body; whether that is now complete."""
         taken = min(self._left, len(data))
         _keep(self, data[:taken], self._most)
         del data[:taken]
@@ -37,7 +37,7 @@ class FixedBody:
 
 
 class ChunkedBody:
-    """A body in chunks, of whose content ``most`` bytes and one are kept (all where it is None)."""
+    """A body in chunks, of whose content at most ``most`` + 1 bytes are kept; all if it is None."""
 
     def __init__(self, most: int | None) -> None:
         self.content = bytearray()

@@ -37,7 +37,7 @@ _WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")
 
 
 def read(body: bytes, declared: ContentType, serving: Serving, feature_dim: int | None) -> Batch | Items:
-    """What a request asks about: rows, images or texts. ``feature_dim`` is the model's.
+    """The items of a request: rows, images or texts. ``feature_dim`` is the model's.
 
     Raises:
         DataError: the body is not what it claims to be.
@@ -62,7 +62,7 @@ def row_format(serving: Serving, feature_dim: int | None) -> RowFormat:
 
 
 def check_finite(batch: Batch, serving: Serving) -> None:
-    """Refuse infinite values where readers let NaN through: it is a missing value, and an infinity is a mistake.
+    """Refuse infinite values where readers let NaN pass: NaN is a missing value, infinity is a mistake.
 
     Raises:
         ValueRangeError: there is an infinite value.
@@ -77,7 +77,8 @@ def request_type(body: bytes, header: str | None, serving: Serving, dialect: Dia
     """The content type of a request.
 
     Raises:
-        EmptyBodyError, UnsupportedTypeError: there is nothing to read, or nobody to read it.
+        EmptyBodyError: the body is empty.
+        UnsupportedTypeError: the algorithm has no reader for the content type.
     """
     accepted = ", ".join(serving.accepts)
     if not body:
@@ -123,7 +124,7 @@ def accept_parameters(header: str | None, media_type: str) -> dict[str, str]:
 
 
 def check_writable(batch: Batch | Items, media_type: str) -> None:
-    """Refuse, before predicting, what a format cannot hold of what was asked for.
+    """Refuse, before predicting, a format that cannot hold what is asked for.
 
     Raises:
         PredictionError: a matrix was asked for in a format that has none.
@@ -164,10 +165,10 @@ def negotiate(header: str | None, answers: Sequence[str], default: str, tolerate
 
 
 def _most_welcome(answers: Iterable[str], ranges: Sequence[tuple[str, int, int, float]]) -> str | None:
-    """The answer that an Accept of these ranges asks for most; None where it asks for none of them."""
+    """The answer to which an Accept of these ranges gives the highest weight; None if it accepts none."""
     best, best_rank = None, (0.0, 0, 0)
     for answer in answers:
-        # Of the ranges that match, the most specific alone says how welcome the answer is.
+        # Of the ranges that match, only the most specific gives the weight.
         matching = [(specific, -position, weight) for name, specific, position, weight in ranges if _in(answer, name)]
         if matching:
             specific, order, weight = max(matching)

@@ -5,9 +5,9 @@ The platform unpacks each artifact to a folder, and loads, lists, invokes and un
 - ``POST /models`` with ``{"model_name": …, "url": folder}``: 409 where the name is taken, 507 where memory is short.
 - ``GET /models``, in pages; ``GET /models/{name}``; ``DELETE /models/{name}``; ``POST /models/{name}/invoke``.
 
-All of it happens in one process with threads: processes would each hold models of their own, and a model that one of
-them has loaded would be unknown to the next that is asked. A process that dies is replaced by one without models; the
-404 that it answers makes the platform load them again.
+All of it happens in one process with threads. Several processes would each have their own models, and a request might
+reach one that has not loaded the model. If the process dies, the next one has no models; it answers 404, upon which
+the platform loads them again.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class NoMemoryError(responses.RequestError):
 
 @dataclass
 class Entry:
-    """A loaded model. ``users`` counts the requests that it is answering."""
+    """A loaded model. ``users`` is the number of requests that it is answering."""
 
     name: str
     url: str
@@ -124,7 +124,7 @@ class Store:
         logger.info("Loaded model %s, one of %s, from %s", name, algorithm.name, url)
 
     def _size(self, folder: Path) -> int:
-        """Bytes of memory that the model in ``folder`` is taken to need."""
+        """An estimate of the bytes of memory that the model in ``folder`` needs."""
         try:
             check_files(folder, self._settings.base_directory)
             algorithm = models.find(self._settings.algorithm, folder)
@@ -145,7 +145,8 @@ class Store:
             self._pending[name] = size
 
     def unload(self, name: str) -> None:
-        """Forget a model; returns when no request uses it any more, or as long after as a request may take."""
+        """Unload a model. Returns once no request uses it any more, or after the longest time that a request may
+        take."""
         with self._changed:
             entry = self._found(name)
             del self._entries[name]
@@ -305,8 +306,8 @@ def _request(body: Any) -> tuple[str, str]:
 
 
 def _folder(url: str, root: Path) -> Path:
-    """The folder that the platform names. It must lie in ``root``, where the platform unpacks models (/opt/ml/models),
-    and really, not by a link: whoever reaches the port must not have other files of the machine read."""
+    """The folder that the platform names. With all links resolved it must be in ``root``, where the platform unpacks
+    models (/opt/ml/models): whoever reaches the port must not be able to have other files read."""
     folder = Path(url)
     if "\0" in url or not folder.is_absolute() or ".." in folder.parts:
         raise LoadError(f'"url": expected the absolute path of a folder, without "..", got {url[:200]!r}')

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -42,7 +43,7 @@ VERSION = "1"
 _DIALECT = Dialect()
 
 Lookup = Callable[[str], AbstractContextManager[Endpoint | None]]
-"""The endpoint of a name, in use until the block ends; None where there is none."""
+"""Gives the endpoint of a name, which stays loaded until the block ends; None if there is none."""
 
 
 class NotFoundError(responses.RequestError):
@@ -56,53 +57,55 @@ def add_routes(app: Flask, lookup: Lookup, only: str | None = None) -> None:
 
     ``only`` is the name of the model where there is but one.
     """
-    here = "" if only is None else f"; the model here is '{only}', of version {VERSION}"
-
-    @app.get("/v2")
-    @app.get("/v2/")
-    def server() -> FlaskResponse:
-        about = {"name": distribution.NAME, "version": distribution.version(), "extensions": ["binary_tensor_data"]}
-        return adapted(_json(about))
-
-    @app.get("/v2/health/live")
-    def live() -> FlaskResponse:
-        return adapted(_json({"live": True}))
-
-    @app.get("/v2/health/ready")
-    def ready() -> FlaskResponse:
-        return adapted(_json({"ready": True}))
-
-    def model(name: str, version: str, answer: Callable[[Endpoint], Response]) -> FlaskResponse:
-        with lookup(name) as endpoint:
-            try:
-                if endpoint is None or version != VERSION:
-                    raise NotFoundError(f"there is no model '{name}' of version {version}{here}")
-                return adapted(answer(endpoint))
-            except Exception as error:
-                if isinstance(error, HTTPException):  # of Flask: a body that is too long
-                    return of_http(error)
-                return adapted(_refusal(error))
-
-    def described(name: str, version: str = VERSION) -> FlaskResponse:
-        return model(name, version, lambda endpoint: _json(description(name, endpoint)))
-
-    def model_ready(name: str, version: str = VERSION) -> FlaskResponse:
-        return model(name, version, lambda endpoint: _json({"name": name, "ready": True}))
-
-    def inferred(name: str, version: str = VERSION) -> FlaskResponse:
-        def answer(endpoint: Endpoint) -> Response:
-            headers = flask.request.headers
-            return infer(name, flask.request.get_data(cache=False), headers.get(HEADER_LENGTH), endpoint)
-
-        return model(name, version, answer)
-
-    for path, view, method in (
-        ("", described, "GET"),
-        ("/ready", model_ready, "GET"),
-        ("/infer", inferred, "POST"),
+    about = {"name": distribution.NAME, "version": distribution.version(), "extensions": ["binary_tensor_data"]}
+    for path, content in (
+        ("/v2", about),
+        ("/v2/", about),
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
     ):
+        app.add_url_rule(path, path, partial(_constant, content))
+    here = "" if only is None else f"; the model here is '{only}', of version {VERSION}"
+    for path, answer, method in (("", _described, "GET"), ("/ready", _ready, "GET"), ("/infer", _inferred, "POST")):
+        view = partial(_of_model, lookup, here, answer)
         for prefix in ("/v2/models/<name>", "/v2/models/<name>/versions/<version>"):
-            app.add_url_rule(prefix + path, f"{view.__name__} {prefix}", view, methods=[method])
+            app.add_url_rule(prefix + path, prefix + path, view, methods=[method])
+
+
+def _constant(content: object) -> FlaskResponse:
+    return adapted(_json(content))
+
+
+def _of_model(
+    lookup: Lookup, here: str, answer: Callable[[str, Endpoint], Response], name: str, version: str = VERSION
+) -> FlaskResponse:
+    """The response of a route of one model.
+
+    Args:
+        here: what is added to the refusal of a model that is not there.
+    """
+    with lookup(name) as endpoint:
+        try:
+            if endpoint is None or version != VERSION:
+                raise NotFoundError(f"there is no model '{name}' of version {version}{here}")
+            return adapted(answer(name, endpoint))
+        except HTTPException as error:  # of Flask: a body that is too long
+            return of_http(error)
+        except Exception as error:
+            return adapted(_refusal(error))
+
+
+def _described(name: str, endpoint: Endpoint) -> Response:
+    return _json(description(name, endpoint))
+
+
+def _ready(name: str, endpoint: Endpoint) -> Response:
+    return _json({"name": name, "ready": True})
+
+
+def _inferred(name: str, endpoint: Endpoint) -> Response:
+    body = flask.request.get_data(cache=False)
+    return infer(name, body, flask.request.headers.get(HEADER_LENGTH), endpoint)
 
 
 def description(name: str, endpoint: Endpoint) -> dict[str, Any]:
@@ -120,7 +123,7 @@ def description(name: str, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _outputs(endpoint: Endpoint) -> list[dict[str, Any]]:
-    """As the model gives them for no rows at all, or as they are declared where it takes no such thing."""
+    """The outputs as the model gives them for an empty batch of rows, or as declared if it does not take rows."""
     width = endpoint.model.feature_dim
     if endpoint.algorithm.serving.takes == ROWS and width is not None:
         found = tensors.columns(endpoint.model.predict(Batch(np.empty((0, width), np.float32))))
@@ -135,7 +138,7 @@ def _outputs(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a request wants: the names of outputs (None for all), and which of them in the binary form."""
+    """The outputs that a request asks for: their names (None for all), and which of them in binary form."""
 
     names: list[str] | None
     binary: dict[str, bool]

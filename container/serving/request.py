@@ -24,7 +24,7 @@ from recordio import record_writer
 from recordio.batches import Batch
 
 _FEW_ROWS = 64
-"""So many rows may be answered before it is known how wide their answers are."""
+"""Of a batch with more rows one row is predicted first, to learn how many numbers an answer has for each."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Endpoint:
         default_accept: the media type of the answer where the request does not say, instead of the dialect's.
         outputs: selected instead of the model's columns.
         batch: requests are those of a batch transform job.
-        memory: where a request waits for the memory that it takes.
-        widths: numbers of the last answer for each row, by what was asked for.
+        memory: lets a request wait until there is memory for it.
+        widths: how many numbers the last answer had for each row, by what was asked for.
     """
 
     algorithm: type[Algorithm]
@@ -90,7 +90,7 @@ class Endpoint:
         return self.memory.of(request_memory.of_body(body)) if self.memory else contextlib.nullcontext()
 
     def predicted(self, batch: Any, parameters: Mapping[str, str]) -> contextlib.AbstractContextManager[dict[str, Any]]:
-        """The columns for a batch, in the memory that they and the answer take, which is waited for before."""
+        """The columns for a batch. It waits for memory for them and the answer, which is held until the block ends."""
         return self._answering(batch, ",".join(parameters), lambda part: answer(self.model, part, parameters))
 
     def selected(self, batch: Any) -> contextlib.AbstractContextManager[dict[str, Any]]:
@@ -113,7 +113,7 @@ class Endpoint:
 
 
 def respond(request: Request, endpoint: Endpoint) -> Response:
-    """The response to ``request``; what goes wrong becomes one too."""
+    """The response to ``request``, also if anything goes wrong; it raises nothing."""
     started = time.perf_counter()
     try:
         content, media_type, count = _answer(request, endpoint)
@@ -151,7 +151,7 @@ def _answer(request: Request, endpoint: Endpoint) -> tuple[bytes, str, int]:
 
 
 def _default(endpoint: Endpoint, own: str) -> str:
-    """The media type of the answer to a request of the media type ``own`` that does not say."""
+    """The media type of the answer to a request of media type ``own`` without Accept."""
     dialect = endpoint.dialect
     if dialect.in_kind:
         return own

@@ -1,10 +1,10 @@
-"""How much memory the requests that are being answered take, in all workers together.
+"""A bound on the memory that the requests being answered take, in all workers together.
 
-What a request takes is reckoned before it is taken: from the length of its body before that is parsed; from the rows,
-the numbers of an answer and what the model says before it is answered. ``SMALL_SHARE`` of the memory is parted among
-the workers for usual requests. A larger one waits for its turn, of which the whole server has one, and may take
-``LARGE_SHARE``; one that would take more is refused (507). With the bodies that are on their way
-(``server.BUFFERED_SHARE``) requests take three quarters of the memory at most, whatever their number.
+The memory for a request is estimated before it is used: for parsing from the length of the body; for predicting from
+the number of rows, the numbers of an answer, and what the model says. The workers share ``SMALL_SHARE`` of the memory
+for usual requests. A larger request, of which the whole server answers one at a time, may use ``LARGE_SHARE``; one that
+would need more is refused (507). Together with bodies that are being received (``server.BUFFERED_SHARE``), requests use
+at most three quarters of the memory, whatever their number.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from container.settings import Settings
 from recordio.room import Room
 
 SMALL_SHARE, LARGE_SHARE = 8, 2
-"""Parts of the memory, one in so many: all that requests take within the share of their worker; one larger request."""
+"""The memory divided by these is for all usual requests of all workers, and for one larger request."""
 
 _PER_BYTE = 32
-"""Of a body, while it is parsed, with its rows: an empty CSV field is a byte there, and 26 in memory."""
+"""Bytes of memory for each byte of a body while it is parsed, rows included: an empty CSV field is one byte in the body
+and 26 in memory."""
 
 _PER_ROW, _PER_NUMBER = 256, 256
-"""Of an answer. JSON takes the most: each number is a float of Python's, a text, and a part of larger texts."""
+"""Bytes of memory for each row of an answer, and for each of its numbers. JSON takes the most: a number is a Python
+float, a text, and a part of larger texts."""
 
 
 class RequestMemory:
-    """Made before the workers fork, so that all of them wait for one turn.
+    """Lets requests wait for memory. It is made before the workers fork, so that they share one turn for large
+    requests.
 
     Args:
         share: bytes for the usual requests of one worker.
@@ -46,7 +49,7 @@ class RequestMemory:
         self._turn_of_all = tempfile.TemporaryFile()  # noqa: SIM115 - its lock ends with the process that holds it
 
     def of(self, needed: int) -> contextlib.AbstractContextManager[None]:
-        """Wait until a request may take ``needed`` bytes, which it then may while the block runs.
+        """Wait until there are ``needed`` bytes for a request, and reserve them until the block ends.
 
         Raises:
             MemoryError: no request may take so much.

@@ -1,7 +1,7 @@
-"""What becomes of an exception while a request is answered: a status and a short text. The one table for serving.
+"""The one table from exceptions, while a request is answered, to a status and a short text.
 
-A client's mistake is a 4xx with a sentence that says what to change; what is left is a 500 that says nothing of
-the inside, and a traceback in the log.
+A client's mistake is a 4xx with a sentence that says what to change. Anything else is a 500 that tells nothing of the
+program, and a traceback in the log.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from container.serving.dialects import Dialect
 from recordio.errors import ContentTypeError, DataError, WidthError
 
 LONGEST_TEXT = 1024
-"""Characters of an error's text; a message may quote a field of any length."""
+"""Most characters of an error's text; a message may quote a field of any length."""
 
 
 class RequestError(ValueError):

@@ -27,14 +27,14 @@ from container.training import dialects
 from recordio.limits import LONGEST_HEAD
 
 THREADS = 4
-"""Threads of a worker. Connections that are idle or slow need none."""
+"""Most threads of a worker. Connections that are idle or slow need none."""
 
 STOP_SECONDS = 20
-"""How long a stop waits for requests; SageMaker kills the container 30 seconds after it asked it to stop."""
+"""Seconds that a stop waits for requests; SageMaker kills the container 30 seconds after it asked it to stop."""
 
 BUFFERED_SHARE = 8
-"""The part of the memory that requests on their way may take in all workers: one in so many. ``request_memory`` has the
-parts of those that are being answered."""
+"""The memory divided by this is for requests that are being received, in all workers. For those that are being answered
+see ``request_memory``."""
 
 LARGE_BLOCK = 8 << 20
 """Bytes of memory that a request gives back when it is answered; smaller blocks are kept for the next. Pillow's have 16
@@ -44,7 +44,7 @@ SHARED_MEMORY = Path("/dev/shm")
 """Where workers show that they are alive: a slow disk must not make them look hung."""
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-"""What asks for a stop."""
+"""Signals that ask for a stop."""
 
 FAILURE = 1
 

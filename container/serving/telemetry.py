@@ -1,4 +1,4 @@
-"""What the server tells a platform of itself: metrics at ``GET /metrics``, and an identity for each request.
+"""What a platform can observe: metrics at ``GET /metrics``, and an identity for each request.
 
 Metrics are Prometheus', counted by its own client. Several workers serve one port, and a scrape is answered by any of
 them: each worker keeps its numbers in memory-mapped files, and the one that is asked adds them up (the client's
@@ -48,8 +48,8 @@ _KEYS = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in IDENTITIES}
 
 @contextmanager
 def shared(folders: tuple[Path, ...]) -> Iterator[None]:
-    """Have all processes that begin within the block count together, in files of the first of ``folders`` that may be
-    written to; where there is none, each worker tells of itself alone. The client must not have been imported yet."""
+    """Let all processes that start within the block share their counts, in files in the first writable one of
+    ``folders``. Without such a folder, each worker has only its own. The client must not have been imported yet."""
     place = next((folder for folder in folders if os.access(folder, os.W_OK)), None)
     if place is None:
         yield
@@ -111,7 +111,7 @@ class Metrics:
             self.load_seconds.observe(time.perf_counter() - started)
 
     def answered(self, route: str, status: int, seconds: float, rows: int) -> None:
-        """Count an answer to a request that was whole so long ago."""
+        """Count an answer to a request that was received as a whole ``seconds`` ago."""
         self.requests.labels(route, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
         if rows:
@@ -133,7 +133,7 @@ class Metrics:
         return self._client.CONTENT_TYPE_LATEST
 
     def forget(self, process: int) -> None:
-        """A worker has ended: what it was doing is no longer done."""
+        """Reset the gauges of a worker that has ended."""
         if _DIRECTORY in os.environ:
             from prometheus_client.multiprocess import mark_process_dead
 
@@ -171,9 +171,9 @@ def began(environ: Mapping[str, Any]) -> float:
 
 
 def named(environ: Mapping[str, Any]) -> dict[str, str]:
-    """The headers that name a request, for its answer, of WSGI's environment; log lines have its identity from now on.
+    """The headers with a request's identity, for its answer; log lines have it from now on.
 
-    Those under which it came, and one of our own, ``IDENTITY``, where it has none.
+    They are those of ``IDENTITIES`` in WSGI's environment, or a new ``IDENTITY`` if the request has none.
     """
     found: dict[str, str] = {name: environ[key] for name, key in _KEYS.items() if valid(environ.get(key))}
     found.setdefault(IDENTITY, next(iter(found.values()), "") or uuid.uuid4().hex)
@@ -182,7 +182,7 @@ def named(environ: Mapping[str, Any]) -> dict[str, str]:
 
 
 def forget_name() -> None:
-    """The request is answered: lines that follow are not of it."""
+    """Leave the identity out of the log lines that follow, as the request is answered."""
     logs.request_id.set("")
 
 

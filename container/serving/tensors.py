@@ -126,7 +126,7 @@ def _of_bytes(raw: bytes, datatype: str, count: int, place: str) -> Any:
 
 
 def batch(tensor: Tensor, serving: Serving, feature_dim: int | None) -> Batch | Items:
-    """What a model predicts from.
+    """The rows, images or texts of a tensor, for a model to predict.
 
     Raises:
         DataError: the tensor is of another kind or shape, or has a value that rows may not have.

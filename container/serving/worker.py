@@ -1,15 +1,15 @@
 """A gunicorn worker that no slow client can block.
 
 One thread, the loop, watches all connections and reads requests as they arrive, each into a buffer of bounded size.
-Only a request that is whole takes one of the threads that compute; what a client does not read of its answer at once
-goes back to the loop. So a client costs a thread nothing but the time to compute its answer, however slowly it sends
-or reads. Parsing a request's head, and WSGI, are gunicorn's own.
+Only a complete request takes one of the threads that compute; what a client does not read of its answer at once goes
+back to the loop. So a client occupies a thread only while its answer is computed, however slowly it sends or reads.
+Parsing a request's head, and WSGI, are gunicorn's own.
 
-Who is cut off, and when (``recordio.limits``): a head must be whole within HEAD_SECONDS, a body may stand still for
-STALL_SECONDS and take SAGEMAKER_MODEL_SERVER_TIMEOUT (60 s) altogether; an answer may stand still for STALL_SECONDS.
-They are answered 408. Where connections or buffered bytes reach their bounds, idle connections are closed first, then
-the oldest of the requests that are not whole (503), so that a new client is always let in. ``GET`` requests
-(``/ping``) have a thread of their own and do not wait for predictions.
+Limits (``recordio.limits``): a head must be complete within HEAD_SECONDS; a body may pause for STALL_SECONDS and take
+SAGEMAKER_MODEL_SERVER_TIMEOUT (60 s) altogether; the client may pause reading its answer for STALL_SECONDS. Slower
+requests are answered 408. If connections or buffered bytes reach their bounds, idle connections are closed first, then
+the oldest incomplete requests (503), so that a new client always gets in. ``GET`` requests (``/ping``) have a thread of
+their own and do not wait for predictions.
 
 Chosen by measuring (``python -m benchmarks.serving --workers gthread gevent waitress``; k-means, one row of 8 numbers,
 CPU of the server for one request over 1, 8 and 32 connections): this worker 540 to 640 us; gunicorn's gthread 550 to
@@ -52,7 +52,7 @@ _PIECE = 1 << 16
 
 
 def _is_chunked(request: Any) -> bool:
-    """Whether the body comes in chunks, which is the one transfer coding that is undone here.
+    """Whether the body comes in chunks, the only transfer coding that is supported.
 
     Raises:
         UnsupportedTransferCoding: there is another, such as gzip: answered 501 (RFC 9112, section 6.1).
@@ -96,7 +96,7 @@ class BufferingWorker(Worker):
         self._stop()
 
     def _stop(self) -> None:
-        """Finish what is on its way: answers within ``Bounds.stop``, everything else much sooner."""
+        """Finish open requests: those being answered within ``Bounds.stop``, all others much sooner."""
         self.alive = False
         for listener in self.sockets:
             self._poller.unregister(listener)
@@ -122,7 +122,7 @@ class BufferingWorker(Worker):
     # ---- the loop ----------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        """Wait for something to happen, and see to it."""
+        """Wait for events, and handle them."""
         for key, events in self._poller.select(_SWEEP_SECONDS if self._connections else 1.0):
             if key.data is None:
                 self._serve_own(key.fileobj)
@@ -144,7 +144,7 @@ class BufferingWorker(Worker):
                 os.read(self.PIPE[0], 4096)
 
     def _guarded(self, step: Any, one: Connection) -> None:
-        """One step of one connection; what goes wrong there ends nothing else."""
+        """Do one step of one connection; an error ends only that connection."""
         if one.closed:
             return
         try:
@@ -213,7 +213,7 @@ class BufferingWorker(Worker):
         self._advance(one, time.monotonic())
 
     def _left(self, one: Connection) -> None:
-        """The client sends no more. It may still read the answer to what it has sent."""
+        """Handle the end of what a client sends; it may still read the answer to its request."""
         if self._is_left_to_thread(one):
             self._watch(one, 0)
         elif one.outgoing:
@@ -229,7 +229,7 @@ class BufferingWorker(Worker):
             return one.busy
 
     def _advance(self, one: Connection, now: float) -> None:
-        """Read what has arrived, as far as one request goes."""
+        """Read what has arrived, up to the end of one request."""
         if one.began is None:
             one.began = now
         if one.request is None:
@@ -275,9 +275,10 @@ class BufferingWorker(Worker):
         return True
 
     def _hold(self, one: Connection, *, whole: bool) -> None:
-        """Count what is buffered, and make room where it is too much: of this one too, unless it is whole.
+        """Count what is buffered, and make room if it is too much, by this connection, too, unless its request is
+        complete.
 
-        A body for which there is no room at all is refused as such: dropped for others, it would come again.
+        A body that could never fit is refused as too large: if it were dropped to make room, the client would retry.
         """
         assert one.body is not None
         held = len(one.body.content) + len(one.incoming)
@@ -299,7 +300,8 @@ class BufferingWorker(Worker):
         one.held = 0
 
     def _make_room(self, latest: Connection, *, spared: bool = True) -> None:
-        """Close the connection that is the least loss; the one that something came from last may be ``spared``."""
+        """Drop the connection that is the least loss; not the ``latest``, which just sent something, if it is
+        ``spared``."""
         waiting = [
             one for one in self._connections if not one.busy and not one.outgoing and not (spared and one is latest)
         ]
@@ -362,7 +364,7 @@ class BufferingWorker(Worker):
             os.write(self.PIPE[1], b"\0")
 
     def _respond(self, one: Connection) -> tuple[bytes, bool]:
-        """The bytes of the answer, and whether the connection stays open after it."""
+        """The bytes of the answer, and whether the connection stays open afterwards."""
         outbox, body = Outbox(), one.body
         assert body is not None
         response, environ = wsgi.create(one.request, outbox, one.address, one.local, self.cfg)
@@ -387,7 +389,7 @@ class BufferingWorker(Worker):
         return b"".join(outbox.parts), not response.should_close()
 
     def _resume(self, one: Connection) -> None:
-        """An answer is under way: go on with what is left of it, or with the next request."""
+        """Go on with the rest of an answer, or with the next request if it is sent."""
         one.busy = False
         if one.outgoing:
             one.deadline = time.monotonic() + self._patience
@@ -413,18 +415,18 @@ class BufferingWorker(Worker):
 
     @property
     def _patience(self) -> float:
-        """Seconds that an answer may stand still."""
+        """Seconds that a client may pause reading its answer."""
         return STALL_SECONDS if self.alive else bounded.STOP_READ_SECONDS
 
     def _finish(self, one: Connection) -> None:
-        """Close after the last byte, in a way that lets the client read it: not while it still sends."""
+        """Close after the last byte, but not while the client still sends, or it could not read the answer."""
         one.sock.shutdown(socket.SHUT_WR)
         one.refused = True
         one.deadline = time.monotonic() + (bounded.LINGER_SECONDS if self.alive else bounded.STOP_IDLE_SECONDS)
         self._watch(one, selectors.EVENT_READ)
 
     def _refuse(self, one: Connection, status: HTTPStatus, text: str) -> None:
-        """Answer a request that is not whole, and close."""
+        """Answer an incomplete request with an error, and close."""
         logger.warning("%d: %s", status, text)
         self.metrics.refused.labels(str(status.value)).inc()
         self._release(one)

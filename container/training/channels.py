@@ -60,7 +60,6 @@ def _rows(paths: Paths, channel: ChannelConfig, rows: RowFormat, job: TrainingJo
         rows,
         share=share,
         may_be_empty=may_be_empty,
-        columns=columns.of_job,
         order=columns.of_channel[channel.declared.name],
     )
 

@@ -6,12 +6,13 @@ orders would add up what does not belong together, without an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from algorithms.interface import PIPE, ROWS, Hosts
 from container.paths import Paths
 from container.settings import ConfigurationError
 from container.training.config import TrainingConfig
+from recordio.column_order import ColumnOrder
 from recordio.content_type import PARQUET
 from recordio.readers import first_columns
 from recordio.sources import FileSource
@@ -23,7 +24,8 @@ class Columns:
     """The orders of a job; of several hosts that of the first of them that has a file, before any is read.
 
     Attributes:
-        of_job, of_channel: names of columns, for ``recordio.readers.ChannelStream``, which completes them.
+        of_channel: by the names of the channels, for ``recordio.readers.ChannelStream``, which settles those that are
+            not settled here.
 
     Raises:
         ConfigurationError: hosts have files of one channel with columns of different names.
@@ -31,8 +33,8 @@ class Columns:
     """
 
     def __init__(self, paths: Paths, configured: TrainingConfig, hosts: Hosts) -> None:
-        self.of_job: list[str] = []
-        self.of_channel: dict[str, list[str]] = {name: [] for name in configured.channels}
+        of_job = ColumnOrder()
+        self.of_channel = {name: ColumnOrder(like=of_job) for name in configured.channels}
         self._hosts, self._names = hosts, configured.group.hosts
         self._stated = configured.columns
         named = [
@@ -48,7 +50,7 @@ class Columns:
                 self._agree(name, [of_host[name] for of_host in told])
 
     def _agree(self, channel: str, told: Sequence[Sequence[str]]) -> None:
-        order = list(next(filter(None, told), []))
+        order = next(filter(None, told), [])
         for host, names in zip(self._names, told, strict=True):
             if names and set(names) != set(order):
                 leads = self._names[told.index(order)]
@@ -56,15 +58,13 @@ class Columns:
                     f"Channel '{channel}': the files of host {host} have other columns than those of host {leads}: "
                     f"{_difference(names, order)}"
                 )
-        if set(order) == set(self.of_job):
-            order = self.of_job
-        self.of_channel[channel] = list(order)
-        self.of_job.extend([] if self.of_job else order)
+        self.of_channel[channel].settle(order)
 
     def features(self, width: int) -> list[str]:
         """What so many features are called, by the Parquet files or as the job states it: the last of the columns, for
-        labels and weights come first. None where nothing says so."""
-        names = self.of_channel.get(_FIRST) or self._stated
+        labels and weights come first; an empty list where nothing says so."""
+        first = self.of_channel.get(_FIRST)
+        names = self._stated if first is None or not first.names else first.names
         return list(names[len(names) - width :]) if 0 < width <= len(names) else []
 
     def check(self) -> None:
@@ -75,9 +75,9 @@ class Columns:
         """
         if self._hosts.size == 1 or not self._piped:
             return
-        told: list[Mapping[str, list[str]]] = self._hosts.gather({name: self.of_channel[name] for name in self._piped})
+        told = self._hosts.gather({name: self.of_channel[name].names for name in self._piped})
         for name in self._piped:
-            first = next(filter(None, (of_host[name] for of_host in told)), [])
+            first: list[str] = next(filter(None, (of_host[name] for of_host in told)), [])
             for host, of_host in zip(self._names, told, strict=True):
                 if of_host[name] and of_host[name] != first:
                     raise ConfigurationError(

@@ -256,7 +256,8 @@ def _checkpoint_directory(paths: Paths, problems: list[str]) -> Path | None:
     """Where checkpoints go: where the job says, else ``/opt/ml/checkpoints`` where that exists."""
     configured = read_object(paths.checkpoint_config, problems)
     if configured is None:
-        return paths.checkpoints if paths.checkpoints.is_dir() else None
+        # What the log says of files there names the folder that ``oba train --checkpoints`` was given, not its link.
+        return paths.checkpoints.resolve() if paths.checkpoints.is_dir() else None
     stated = configured.get("LocalPath") or str(_ROOT / "checkpoints")
     if not isinstance(stated, str) or not PurePosixPath(stated).is_absolute():
         problems.append(f"{paths.checkpoint_config}: LocalPath {kind(stated)} is not an absolute path")

@@ -1,4 +1,4 @@
-"""The server's other side: requests with retries, and a server of our own on a free port where none is given."""
+"""A client with retries, and a server on a free port if none is given."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from urllib.parse import urlsplit
 
 from algorithms.errors import ModelError
 from container.settings import ConfigurationError
-from recordio import content_type
-from recordio.errors import ContentTypeError
+from local.batch.options import media_type_of
 
 START_SECONDS = 240
-"""So long has a container on SageMaker to become healthy."""
+"""Time that SageMaker gives a container to become healthy."""
 
 LOOPBACK = "127.0.0.1"
-"""Where servers that are for this machine alone listen."""
+"""The address of servers that only this machine may reach."""
 
 _PAUSE = 0.05
 _AGAIN = 0.2  # seconds before a request is sent again; doubled each time
@@ -79,13 +78,15 @@ class Client:
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, _media_type(response.getheader("Content-Type")), response.read())
+            media_type = media_type_of(response.getheader("Content-Type") or "")
+            return Answer(response.status, media_type, response.read())
         except (OSError, http.client.HTTPException):
             connection.close()
             raise
 
     def invoke(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """The good answer to a request, which is sent again where the server, not the request, is at fault.
+        """The answer with a status of 200 to 299 to a request. It is sent again after no answer, or a status from 500
+        on.
 
         Raises:
             RefusedError: saying what the server said.
@@ -106,7 +107,7 @@ class Client:
         raise RefusedError(reason)
 
     def execution_parameters(self) -> dict[str, Any]:
-        """What the server says of how it wants to be asked; nothing where it does not say so in JSON."""
+        """The server's ``/execution-parameters``; empty if it has none in JSON."""
         try:
             answer = self.ask("GET", "/execution-parameters")
             found = json.loads(answer.body) if answer.status == 200 else {}
@@ -120,13 +121,6 @@ class Client:
             return self.ask("GET", "/ping").status == 200
         except (OSError, http.client.HTTPException):
             return False
-
-
-def _media_type(header: str | None) -> str:
-    try:
-        return content_type.parse(header or "").media_type
-    except ContentTypeError:
-        return header or ""
 
 
 @contextlib.contextmanager

@@ -1,13 +1,16 @@
-"""One batch transform job: a server of its own or one that runs, and the files through it."""
+"""One batch transform job: files are sent to a server that runs, or to one that is started for the job."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from algorithms.loading import unpacked
 from container import logs
 from container.settings import ConfigurationError
+from local import names
 from local.batch import transform
 from local.batch.client import Client, serving
 from local.batch.options import Options
@@ -23,7 +26,7 @@ def run(options: Options, *, model: Path | None, url: str | None, algorithm: str
         quiet: the server that is started logs warnings and errors alone.
 
     Raises:
-        ConfigurationError: the job cannot be.
+        ConfigurationError: an option, or options together, cannot be used.
         ModelError: the server did not start.
     """
     logs.configure(stream=sys.stderr)
@@ -31,6 +34,8 @@ def run(options: Options, *, model: Path | None, url: str | None, algorithm: str
     processing, files = Processing(options), transform.sources(options)
     with contextlib.ExitStack() as stack:
         if model is not None:
+            if options.header:
+                options = replace(options, features=_features(model))
             url = stack.enter_context(serving(model, algorithm, options.environment(), quiet=quiet))
         client = Client(url or "", retries=options.retries, timeout=options.timeout)
         stack.enter_context(contextlib.closing(client))
@@ -38,3 +43,9 @@ def run(options: Options, *, model: Path | None, url: str | None, algorithm: str
             raise ConfigurationError(f"--url {url}: GET /ping does not answer 200")
         completed = options.completed(client.execution_parameters())
         return min(1, transform.run(files, completed, processing, client))
+
+
+def _features(model: Path) -> list[str] | None:
+    """The names of the features that the model was trained on; None where they are not known."""
+    with unpacked(model) as folder:
+        return names.of_features(model, folder)

@@ -1,4 +1,4 @@
-"""The part of JSONPath that batch transform's filters have.
+"""The part of JSONPath that batch transform's filters can use.
 
     $   .name   ['name']   ['a','b']   [0]   [-1]   [0,2]   [1:3]   .*   [*]
 
@@ -36,7 +36,7 @@ class Path:
 
     @property
     def selects_all(self) -> bool:
-        """It is ``$``."""
+        """Whether it is ``$``."""
         return not self.steps
 
     def select(self, document: Any) -> Any:
@@ -90,7 +90,7 @@ def parse(text: str) -> Path:
     [1, 2]
 
     Raises:
-        PathError: it is no JSONPath of those above.
+        PathError: it is not one of the forms above.
     """
     body = text.strip()
     if len(text) > LONGEST or not body.startswith("$"):

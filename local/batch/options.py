@@ -1,14 +1,17 @@
-"""What a batch transform job may say, by the names of CreateTransformJob, and what follows where it does not."""
+"""The options of a batch transform job, by the names of CreateTransformJob, and their defaults."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from algorithms.interface import CSV
 from container.settings import MIB, ConfigurationError
 from local.batch import json_path
+from recordio import content_type
+from recordio.errors import ContentTypeError
 
 LINE, RECORDIO = "Line", "RecordIO"
 SINGLE, MULTI = "SingleRecord", "MultiRecord"
@@ -34,6 +37,8 @@ class Options:
         strategy: ``SingleRecord`` or ``MultiRecord``.
         max_payload: MiB of a request; 0 for no limit. max_concurrent: requests at a time.
         retries: how often a request is sent again after the server was at fault. timeout: seconds of a request.
+        header: the first line of each file has the names of its columns, and is not sent.
+        features: the names of the model's features, where they are known: those of a header must be the same.
         identified: the time that each answer's record has besides an identifier; None for neither.
     """
 
@@ -52,6 +57,8 @@ class Options:
     join_source: str | None = None
     retries: int = 3
     timeout: int = 600
+    header: bool = False
+    features: Sequence[str] | None = None
     identified: str | None = None
 
     @property
@@ -82,6 +89,8 @@ class Options:
         for name, header in (("ContentType", self.content_type), ("Accept", self.accept or "")):
             if not header.isprintable() or not header.isascii():
                 problems.append(f"{name}: {header[:60]!r} is not a media type")
+        if self.header and media_type_of(self.content_type) != CSV:
+            problems.append(f"--header: {self.content_type} has none; it is for {CSV}")
         folders = [path.resolve() for path in self.input if path.is_dir()]
         if any(self.output.resolve().is_relative_to(folder) for folder in folders):
             problems.append(f"--output {self.output}: lies in --input, where a second run would take it for input")
@@ -94,7 +103,8 @@ class Options:
             raise ConfigurationError(*problems)
 
     def environment(self) -> dict[str, str]:
-        """The variables that the platform gives the server: all but the first only where the job says so."""
+        """The server's environment variables from the platform; all but the first are there only if the job states
+        them."""
         given = {
             "SAGEMAKER_BATCH": "true",
             "SAGEMAKER_MAX_PAYLOAD_IN_MB": self.max_payload,
@@ -104,7 +114,7 @@ class Options:
         return {name: str(value) for name, value in given.items() if value is not None}
 
     def completed(self, parameters: Mapping[str, Any]) -> Options:
-        """With the server's ``/execution-parameters``, then the defaults, where the job says nothing.
+        """The options with those that the job leaves open from the server's ``/execution-parameters``, or by default.
 
         >>> job = Options(input=(Path("a"),), output=Path("b"), content_type="text/csv")
         >>> job.completed({"MaxPayloadInMB": 2}).limit
@@ -121,6 +131,14 @@ class Options:
         )
 
 
+def media_type_of(header: str) -> str:
+    """The media type of a Content-Type, or the header itself where it is malformed: the server says what is wrong."""
+    try:
+        return content_type.parse(header).media_type
+    except ContentTypeError:
+        return header
+
+
 def _count(value: Any, default: int) -> int:
-    """A number that a server states; what is none is as good as nothing."""
+    """A number that a server states, or ``default`` if it is no whole number from 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default

@@ -19,9 +19,7 @@ from algorithms.interface import CSV, JSON, JSON_LINES
 from container.settings import ConfigurationError
 from local.batch import json_path
 from local.batch.json_path import PathError
-from local.batch.options import INPUT, LINE, Options
-from recordio import content_type
-from recordio.errors import ContentTypeError
+from local.batch.options import INPUT, LINE, Options, media_type_of
 
 OUTPUT_KEY, INPUT_KEY = "SageMakerOutput", "SageMakerInput"
 ID_KEY, TIME_KEY = "SageMakerInferenceId", "SageMakerInferenceTime"
@@ -42,7 +40,7 @@ class Processing:
         self._output = json_path.parse(options.output_filter)
         self._joins = options.join_source == INPUT
         self._by_line = options.split_type == LINE
-        self._media_type = _media_type(options.content_type)
+        self._media_type = media_type_of(options.content_type)
         self._time = options.identified
         self._chooses = self._joins or not (self._input.selects_all and self._output.selects_all)
         self.active = self._chooses or self._time is not None
@@ -83,7 +81,7 @@ class Processing:
         if self._time is not None and media_type not in _KINDS:
             raise ProcessingError(f"GenerateInferenceId needs an answer in one of {_NAMES}, and it is in {media_type}")
         lines = [line for line in body.split(b"\n") if line.strip()]
-        # One JSON document for several records can be identified, as it is, and neither filtered nor joined.
+        # One JSON document for several records can get an identifier as a whole, but not be filtered or joined.
         whole = media_type == JSON and (len(records) == 1 or not (self._chooses or len(lines) == len(records)))
         parts = [body] if whole else lines
         if len(parts) != len(records) and not whole and (self._joins or self._by_line):
@@ -128,13 +126,6 @@ def _identified(line: bytes, media_type: str, time: str) -> bytes:
     return _written(whole | {ID_KEY: identity, TIME_KEY: time}, JSON_LINES)
 
 
-def _media_type(header: str) -> str:
-    try:
-        return content_type.parse(header).media_type
-    except ContentTypeError:
-        return header  # the server knows what to say of it
-
-
 def _parsed(text: bytes, media_type: str) -> Any:
     try:
         if media_type != CSV:
@@ -146,7 +137,7 @@ def _parsed(text: bytes, media_type: str) -> Any:
 
 
 def _written(value: Any, media_type: str) -> bytes:
-    """A line: JSON, or the fields of a row, of which a filter may have selected a single one."""
+    """The value as a line: of JSON, or of CSV, where it may be one field that a filter has selected."""
     if media_type != CSV:
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"  # JSON's own escape
     line = io.StringIO()

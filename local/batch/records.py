@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
-from local import inputs
+from local import columns, inputs
 from local.batch.options import LINE, RECORDIO, SINGLE, UNCOMPRESSED, Options
 from local.batch.processing import Processing
+from recordio import content_type
 from recordio.framing import frames, write_frame
+from recordio.quoting import quoted
 
 
 class BatchError(ValueError):
@@ -26,7 +29,7 @@ class Payload:
 
 
 def payloads(file: Path, options: Options, processing: Processing, limit: int | None) -> Iterator[Payload]:
-    """The requests for one file, in order. Of a file that is split, no more is in memory than one of them.
+    """The requests for one file, in order. If the file is split, only one of them is in memory at a time.
 
     Args:
         limit: bytes of a payload; None for no limit.
@@ -36,7 +39,7 @@ def payloads(file: Path, options: Options, processing: Processing, limit: int | 
         recordio.errors.DataError: the file is no RecordIO.
     """
     payload = Payload()
-    for place, record in _records(file, options.split_type, decompress=options.compression != UNCOMPRESSED):
+    for place, record in _records(file, options, processing):
         body = processing.request(record, place)
         if limit is not None and len(body) > limit:
             raise BatchError(
@@ -53,17 +56,38 @@ def payloads(file: Path, options: Options, processing: Processing, limit: int | 
         yield payload
 
 
-def _records(file: Path, split_type: str | None, *, decompress: bool) -> Iterator[tuple[str, bytes]]:
+def _records(file: Path, options: Options, processing: Processing) -> Iterator[tuple[str, bytes]]:
     """The records of a file with their places. Lines keep their end; the last one gets one; blank lines are none."""
-    with inputs.opened(file) if decompress else file.open("rb") as stream:
-        if split_type == LINE:
-            for number, line in enumerate(stream, 1):
+    with inputs.opened(file) if options.compression != UNCOMPRESSED else file.open("rb") as stream:
+        if options.header:
+            _check_header(stream.readline(), f"{file}: line 1", options, processing)
+        if options.split_type == LINE:
+            for number, line in enumerate(stream, 1 + options.header):
                 if line.strip():
                     yield f"{file}: line {number}", line if line.endswith(b"\n") else line + b"\n"
-        elif split_type == RECORDIO:
+        elif options.split_type == RECORDIO:
             for number, record in enumerate(frames(stream, str(file))):
                 frame = io.BytesIO()
                 write_frame(frame, record)
                 yield f"{file}: record {number}", frame.getvalue()
         elif content := stream.read():
             yield str(file), content
+
+
+def _check_header(line: bytes, place: str, options: Options, processing: Processing) -> None:
+    """See that the columns that are sent are the model's features, in their order, where it is known what these are.
+
+    Raises:
+        BatchError: naming the first column that is another.
+    """
+    if options.features is None:
+        return
+    media = content_type.parse(options.content_type)
+    sent = columns.header(columns.opened(io.BytesIO(processing.request(line, place)), media), media.delimiter.decode())
+    for number, (name, feature) in enumerate(zip_longest(sent, options.features)):
+        if name != feature:
+            found, wanted = ("no column" if one is None else quoted(one) for one in (name, feature))
+            raise BatchError(
+                f"{place}: column {number} (counted from 0) of what is sent is {found}, and the model was trained with "
+                f"{wanted} there; --input-filter chooses columns, and oba predict --header puts them in order"
+            )

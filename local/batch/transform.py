@@ -1,7 +1,8 @@
-"""The job: files to requests, requests to the server, answers to files, in order and no more at a time than allowed.
+"""The job: requests are made of files, sent to the server, and their answers written to files, in order, with at most
+the allowed number of requests at a time.
 
-A file whose record cannot be read, or whose request is refused, gets no answer file, for its rows would no longer
-stand beside those of the input; the other files go on, and the job has failed, as on SageMaker.
+A file with a record that cannot be read, or a request that is refused, gets no answer file, as its lines would no
+longer correspond to those of the input. The other files go on, and the job fails in the end, as on SageMaker.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _FAILURES = (BatchError, ProcessingError, DataError, RefusedError, OSError)
 
 
 class _Output:
-    """The answers to one file. They get their name when all are there."""
+    """The answers to one file, which gets its name when they are complete."""
 
     def __init__(self, source: Path, target: Path) -> None:
         self.source = source
@@ -45,7 +46,7 @@ class _Output:
         self.requests += 1
 
     def fail(self, error: Exception) -> None:
-        """There will be no answers to this file. Said once."""
+        """Give up this file, and log the first error."""
         if not self.failed:
             self.failed = True
             self.discard()
@@ -53,13 +54,13 @@ class _Output:
             logger.error(text if str(self.source) in text else f"{self.source}: {text}")
 
     def discard(self) -> None:
-        """Take away what there is so far."""
+        """Remove what was written so far."""
         with contextlib.suppress(OSError):  # a full disk says so again
             self._stream.close()
         self._partial.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """All answers are there."""
+        """Give the file its name, as all answers are written."""
         self._stream.close()
         self._partial.replace(self._target)
         logger.info("%s: records: %d, requests: %d", self.source, self.records, self.requests)
@@ -67,7 +68,7 @@ class _Output:
 
 @dataclass
 class _Request:
-    """A request on its way, or (with None) the end of a file."""
+    """A request that was sent, or, if ``payload`` is None, the end of a file."""
 
     output: _Output
     payload: Payload | None = None

@@ -1,5 +1,5 @@
 """``oba up``: an endpoint that runs code written for SageMaker on this machine, unmodified and without an account.
 
-SageMaker's operations are ours and run real processes; all else of AWS comes from moto, in the same server.
-A module that has operations is named in ``operations.MODULES``.
+The operations of SageMaker are implemented here and run real processes; all other services of AWS come from moto, in
+the same server. Modules with operations are listed in ``operations.MODULES``.
 """

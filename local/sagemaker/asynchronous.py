@@ -1,7 +1,7 @@
 """InvokeEndpointAsync: the request's payload comes from S3, and the answer goes there when it is ready.
 
-A request lies in the state folder until it is answered, so that the next server answers those which an earlier one had
-taken; one that was just being answered is sent a second time.
+A request is kept in the state folder until it is answered. So requests that a server has not answered when it ends are
+answered by the next one; those that were being answered are sent a second time.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ _MEMBERS = {
 }
 _NUMBERS, _NUMBER = ("RequestTTLSeconds", "InvocationTimeoutSeconds"), re.compile(r"[0-9]{1,9}")
 _TTL_SECONDS = 6 * 3600
-"""A request that has waited longer is not sent, where it does not say otherwise."""
+"""Seconds that a request waits at most before it is sent, unless it states another time."""
 
 _AT_ONCE = 4
-"""Requests at a time for each server, where the configuration does not say."""
+"""Requests at a time for each server, unless the configuration states another number."""
 
 _PAUSE = 0.1
 _BODY = ".body"
 _NO_ANSWER = 599
-"""Stands for a status where the model gave none."""
+"""The status of an invocation without an answer of the model."""
 
 _logger = logging.getLogger("oba.up")
 
@@ -75,7 +75,7 @@ class _Invocation:
 
     @property
     def identity(self) -> str:
-        """Its client's, or the one that was made for it."""
+        """The identifier that the client gave, or one that was made."""
         own: str = self.request.get("InferenceId", self.file.stem)
         return own
 
@@ -92,7 +92,7 @@ class _Invocation:
         return self.file.with_suffix(_BODY).read_bytes()
 
     def forget(self) -> None:
-        """It is answered."""
+        """Remove its files, as it is answered."""
         self.file.unlink(missing_ok=True)
         self.file.with_suffix(_BODY).unlink(missing_ok=True)
 
@@ -132,7 +132,7 @@ def _keep(invocation: _Invocation, body: bytes) -> None:
 
 
 def _submit(cloud: Cloud, endpoint: Record, invocation: _Invocation) -> None:
-    """Have it done when it is its turn: so many at a time as the endpoint's instances may be given."""
+    """Queue it. As many run at a time as the endpoint's instances may be given."""
     name, config = endpoint["Name"], endpoint["AsyncInferenceConfig"]
     at_once = config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", _AT_ONCE)
     servers = sum(variant.get("InitialInstanceCount", 1) for variant in endpoint["Variants"])
@@ -142,7 +142,7 @@ def _submit(cloud: Cloud, endpoint: Record, invocation: _Invocation) -> None:
 
 
 def recover(cloud: Cloud) -> None:
-    """Take up the requests that an earlier server had not answered, the oldest first."""
+    """Queue the requests that an earlier server did not answer, the oldest first."""
     for folder in sorted((cloud.folder / endpoints.INVOCATIONS).glob("*/")):
         endpoint = cloud.store.get(endpoints.KIND, folder.name)
         if endpoint is None or not endpoint.get("AsyncInferenceConfig"):

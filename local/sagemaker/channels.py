@@ -1,4 +1,4 @@
-"""The channels of a training job, brought from S3 to a host's folder as its input mode asks for."""
+"""The channels of a training job, copied from S3 to a host's folder, or streamed, by their input mode."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 def check(job: Record, *, files: bool) -> None:
-    """Refuse what this engine cannot bring.
+    """Refuse channels that cannot be provided here.
 
     Args:
         files: whether ``file://`` addresses may be read.
@@ -83,7 +83,7 @@ def sharded(channel: Record) -> bool:
 
 
 def seed(channel: Record) -> int | None:
-    """By which the order of the channel's objects or lines is shuffled; None where it stays."""
+    """The seed by which the channel's objects or lines are shuffled; None if they are not."""
     return channel.get("ShuffleConfig", {}).get("Seed")
 
 

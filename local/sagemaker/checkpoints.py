@@ -1,4 +1,4 @@
-"""A job's checkpoints, brought from S3 before it begins and kept there while it runs."""
+"""A job's checkpoints: copied from S3 before it begins, and to S3 while it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local.sagemaker.errors import JobError
 from local.sagemaker.store import Record
 
 _EVERY = 2.0
-"""Seconds between two looks for changed files."""
+"""Seconds between two checks for changed files."""
 
 
 class Checkpoints:
@@ -26,14 +26,14 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def fetch(self) -> None:
-        """Bring what an earlier job left."""
+        """Copy what an earlier job left in S3."""
         if self._uri is None:
             return
         s3.download(self._client, s3.below(self._client, f"{self._uri}/"), self._folder)
         self._stored = {name: _state(file) for file, name in s3.files(self._folder)}
 
     def store_now_and_then(self) -> None:
-        """Store what has changed, where it is time."""
+        """Store what has changed, if the last time is long enough ago."""
         if self._uri is not None and time.monotonic() - self._last > _EVERY:
             self.store()
 

@@ -1,4 +1,4 @@
-"""What every operation is given: the records, the processes, the queue, and the rest of AWS."""
+"""The state that every operation gets: records, processes, the queue of jobs, and clients of other services."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACCOUNT = "123456789012"
 
 @dataclass
 class Queued:
-    """A job that waits for its turn, or runs.
+    """A job that waits in the queue, or runs.
 
     Attributes:
         stop: is set when the job is to end.
@@ -47,11 +47,11 @@ class Cloud:
         folder: of the state.
         jobs: by kind and name, those that are queued or run.
         running: the servers of each endpoint, by its name; ``endpoints`` keeps them.
-        only_here: whether nobody but this machine reaches it, so that requests may name its files.
+        only_here: whether only this machine can reach the server, so that requests may name its files.
         kept: the file with the bytes of an object, by bucket and key; None where S3 is another server's.
         waiting: by endpoint, the threads that do its asynchronous requests.
-        metrics: of what endpoints are asked.
-        captures: what endpoints are asked and answer, where they are to keep it.
+        metrics: of the invocations of endpoints.
+        captures: the requests and answers of endpoints with data capture.
         tuning: the tuning jobs of each region; ``tuning_jobs`` keeps them.
     """
 
@@ -74,11 +74,11 @@ class Cloud:
     tuning: dict[str, Any] = field(default_factory=dict)
 
     def at(self, region: str) -> Cloud:
-        """The same in another region."""
+        """This cloud in another region."""
         return replace(self, region=region)
 
     def arn(self, kind: str, name: str) -> str:
-        """The ARN of what has this kind and name."""
+        """The ARN of the resource of this kind and name."""
         return f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:{kind}/{name.lower()}"
 
     def client(self, service: str) -> Any:
@@ -87,9 +87,9 @@ class Cloud:
         return LocalClient(client, self.kept) if service == "s3" and self.kept else client
 
     def submit(self, kind: str, name: str, work: Callable[[threading.Event], None]) -> None:
-        """Have ``work`` done when it is its turn. It is given the event that tells it to stop.
+        """Queue ``work``, which gets the event that tells it to stop.
 
-        Who calls this or ``stop`` holds the lock of ``store``.
+        The caller must hold the lock of ``store``; so must that of ``stop``.
         """
         queued = self.jobs[kind, name] = Queued(threading.Event())
 

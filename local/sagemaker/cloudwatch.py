@@ -17,14 +17,14 @@ from local.sagemaker.cloud import Cloud
 from local.sagemaker.kept_logs import Journal
 
 _EVERY = 0.3
-"""Seconds between two deliveries: `logs=True` of the SDKs asks every few seconds."""
+"""Seconds between two deliveries; with `logs=True` the SDKs ask every few seconds."""
 
 _MOST = 1000
 """Lines, or metrics, of one delivery; CloudWatch takes 10 000 lines, or 1 000 metrics."""
 
 
 def _on_a_full_disk() -> contextlib.AbstractContextManager[None]:
-    """What cannot be written is left out: whoever reads a process's pipe must go on, or the process waits."""
+    """Ignore that something cannot be written: reading a process's pipe must go on, or the process would wait."""
     return contextlib.suppress(OSError)
 
 

@@ -10,7 +10,7 @@ import click
 from local.options import FOLDER, need
 
 NAMES = ("process", "docker", "buildah")
-"""Of the engines; what they are is in ``engines``, which is not imported for a look at the options."""
+"""Names of the engines of ``engines``, which is not imported here to keep ``--help`` fast."""
 
 
 @click.command()

@@ -11,11 +11,11 @@ from local.sagemaker import kept_logs
 
 _WIDTH, _HEIGHT, _MARGIN = 160, 36, 3
 _MOST_POINTS = 160
-"""One for each pixel."""
+"""Most points of a curve: one for each pixel."""
 
 _MOST_CURVES = 6
 _OF_THE_MACHINE = ("throughput", "progress")
-"""Metrics whose names end so tell nothing of the model."""
+"""Ends of the names of metrics that tell nothing about the model."""
 
 
 def drawn(events: Path) -> str:

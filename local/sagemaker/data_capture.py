@@ -1,4 +1,4 @@
-"""Data capture: what an endpoint is sent and what it answers, as JSON Lines in S3; of transform jobs, which objects.
+"""Data capture: an endpoint's requests and answers as JSON Lines in S3; for transform jobs, the names of their objects.
 
 Source: "Data capture" in Amazon SageMaker's developer guide (the files' names and members), and the API reference's
 ``DataCaptureConfig``, ``CaptureContentTypeHeader`` and ``BatchDataCaptureConfig``.
@@ -26,7 +26,7 @@ from local.sagemaker.store import Record
 _EVERY = 0.5
 """Seconds between the first line and the file that has it: an invocation must not wait for S3."""
 _AT_THE_END = 5.0
-"""Seconds that a server which ends waits at the most for S3."""
+"""Most seconds that a server waits for S3 when it ends."""
 
 _INPUT, _OUTPUT = {"Input", "InputAndOutput"}, {"Output", "InputAndOutput"}
 _ATTRIBUTES, _IDENTITY = "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Inference-Id"

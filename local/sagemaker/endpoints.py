@@ -30,7 +30,7 @@ from local.sagemaker.store import Record
 KIND = "endpoint"
 GROUP = "/aws/sagemaker/Endpoints/"
 INVOCATIONS = "invocations"
-"""The folder of what endpoints have yet to answer, with one for each."""
+"""The folder of asynchronous requests that are not answered yet, with a folder for each endpoint."""
 
 _FORWARDED = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Target-Model")
 _HOSTNAME = "X-Amzn-SageMaker-Target-Container-Hostname"
@@ -40,7 +40,7 @@ _LACKING = {
     "X-Amzn-SageMaker-Session-Id": "SessionId: oba up has no stateful sessions",
 }
 _COPIES = 16
-"""Requests that a shadow variant is asked at a time; more are left out, as it must not hold up the production's."""
+"""Requests at a time that a shadow variant gets; more are left out, as it must not delay the production variant."""
 _numbers = itertools.count()
 _logger = logging.getLogger("oba.up")
 
@@ -50,8 +50,8 @@ class Variant:
     """A variant that runs.
 
     Attributes:
-        shadow: gets copies of some of its requests: so many as the quotient of the weights says.
-        copies: held for each of the requests that it is asked as a shadow.
+        shadow: the variant that gets copies of a part of its requests, by the quotient of the weights.
+        copies: for a shadow, limits the requests that it answers at a time.
     """
 
     name: str
@@ -104,7 +104,7 @@ def _variant(variant: Record) -> Variant:
 
 
 def _configured(config: Record) -> Record:
-    """Of a configuration, what the record of an endpoint has."""
+    """The fields of a configuration that the record of an endpoint has."""
     return {
         "EndpointConfigName": config["EndpointConfigName"],
         "Variants": config["ProductionVariants"],
@@ -125,7 +125,7 @@ def _config_of(record: Record) -> Record:
 
 
 def _is_there(cloud: Cloud, endpoint: Record) -> bool:
-    """Whether the endpoint is still there; another one of its name is not it."""
+    """Whether this endpoint still exists, and not another one of its name."""
     record = cloud.store.get(KIND, endpoint["Name"])
     return record is not None and record["Creation"] == endpoint["Creation"]
 
@@ -230,7 +230,7 @@ def _updated(cloud: Cloud, name: str, config: Record) -> Record:
 
 
 def _at_rest(endpoint: Record) -> Record:
-    """The endpoint, which is in service, and not made or changed just now.
+    """The endpoint, if it is in service, and not being created or updated.
 
     Raises:
         AwsError: it is not: one that failed can only be deleted (the API reference, ``DescribeEndpoint``).
@@ -365,7 +365,7 @@ def _asked(
 
 
 def _copy(cloud: Cloud, endpoint: Record, variant: Variant, body: bytes, headers: Headers) -> None:
-    """Ask the variant's shadow the same in the background, where it has one whose turn it is."""
+    """Send a copy of the request to the variant's shadow in the background, if it has one that gets this request."""
     shadow = variant.shadow
     if shadow is None or random.random() * variant.weight >= shadow.weight or not shadow.copies.acquire(blocking=False):
         return
@@ -410,7 +410,7 @@ def chosen(cloud: Cloud, name: str, wanted: str | None = None) -> Variant:
 
 
 def invocations(cloud: Cloud, name: str) -> Path:
-    """Where the asynchronous requests of an endpoint lie until they are answered."""
+    """The folder of an endpoint's asynchronous requests that are not answered yet."""
     return cloud.folder / INVOCATIONS / name
 
 

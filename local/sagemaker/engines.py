@@ -1,4 +1,4 @@
-"""What starts `train` and `serve`: processes of this machine, or containers of docker or buildah."""
+"""Engines that run `train` and `serve`: as processes of this machine, or in containers by docker or buildah."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from recordio.quoting import quoted
 
 _ROOT = Path(__file__).resolve().parents[2]
 INSIDE = Path("/opt/ml")
-"""Where a container has its folder, and what logs and reasons call it whatever it is."""
+"""The container's path of the job's folder; logs and failure reasons use it with every engine."""
 _PORT = 8080
 _OURS = "open-algorithms/"
 """Before the name of an algorithm in the images that `make image` builds."""
@@ -38,7 +38,7 @@ _TRANSPORT = re.compile(
 
 @dataclass(frozen=True)
 class Run:
-    """What is to run.
+    """A command to run.
 
     Attributes:
         image: its URI, as the request has it.
@@ -60,7 +60,7 @@ class Run:
 
 
 class Engine(Protocol):
-    """Starts what an image has."""
+    """Runs commands of images."""
 
     def check(self, image: str) -> None:
         """Refuse an image that cannot be run. Raises AwsError."""
@@ -79,7 +79,7 @@ class Engine(Protocol):
         ...
 
     def why_not(self, code: int, log: str) -> str | None:
-        """Why the engine could not run a container, from what was printed; None where the container itself ended so."""
+        """Why the engine could not run a container, from its output; None if it was the container that failed."""
         ...
 
 
@@ -102,7 +102,7 @@ def of(name: str, processes: Processes) -> Engine:
 
 
 class ProcessEngine:
-    """The code of this installation, whatever the version that the image's tag names."""
+    """Runs the code of this installation, whatever version the image's tag names."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
@@ -138,7 +138,7 @@ class ProcessEngine:
 
 
 class _Containers:
-    """What docker and buildah have in common: our images by name, other images as they are."""
+    """What docker and buildah share: this project's images by the algorithm's name, other images by their own."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes

@@ -1,4 +1,4 @@
-"""What a client is told that asks for what cannot be, in AWS's form."""
+"""Errors of requests, in AWS's form."""
 
 from __future__ import annotations
 

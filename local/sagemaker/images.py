@@ -28,7 +28,7 @@ def repository(image: str) -> str:
 
 
 def algorithm(image: str) -> str | None:
-    """The name in the registry; None where the image is another's.
+    """The algorithm's name in the registry; None if the image is of none.
 
     >>> algorithm("683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1")
     'xgboost'
@@ -51,13 +51,13 @@ def version(image: str) -> str | None:
 
 
 def declaration(image: str) -> type[Algorithm] | None:
-    """What the image's algorithm declares; None where the image is another's."""
+    """The declaration of the image's algorithm; None if the image is not of this project."""
     name = algorithm(image)
     return registry.find(name) if name else None
 
 
 def check_no_program(image: str, stated: Mapping[str, str], name: str) -> None:
-    """Refuse a program of the user's for one of our images (``script mode``): it would be left out of account.
+    """Refuse a program of the user's for an image of an algorithm (``script mode``), where it would be ignored.
 
     Raises:
         AwsError: ``stated`` has one under ``name``.

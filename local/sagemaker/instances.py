@@ -15,7 +15,7 @@ from local.sagemaker.servers import Answer, Place, Server
 from local.sagemaker.store import Record
 
 PRIMARY = "primary"
-"""What SageMaker calls a container that is the only one."""
+"""SageMaker's name of a model's only container."""
 
 
 class Containers(NamedTuple):

@@ -1,4 +1,4 @@
-"""What endpoints are asked, as metrics of CloudWatch's namespace AWS/SageMaker: sums of half a second, by variant.
+"""Invocations of endpoints as metrics in CloudWatch's namespace AWS/SageMaker: sums over half a second, by variant.
 
 Source of the names and units: "Amazon SageMaker AI metrics in Amazon CloudWatch" in the developer guide.
 """
@@ -38,7 +38,7 @@ def of_answer(status: int, model_seconds: float, seconds: float) -> dict[str, fl
 
 
 class InvocationMetrics:
-    """Counts what comes, and delivers it a little later."""
+    """Adds up metrics, and delivers the sums a little later."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -17,7 +17,7 @@ _ALGORITHM = ("TrainingImage", "AlgorithmName")
 
 
 def check(job: Record, *, files: bool) -> None:
-    """Refuse what excludes each other.
+    """Refuse fields that exclude each other.
 
     Args:
         job: ``ResourceConfig`` and ``StoppingCondition`` are there.

@@ -1,4 +1,4 @@
-"""moto's S3 on disk: what it holds lies in the state folder, and a later server finds it again.
+"""moto's S3 on disk: its buckets and objects are kept in the state folder for later servers.
 
 Below ``s3/``, each bucket is a folder with a ``bucket.json``, and for each key a JSON file with its versions, named by
 the key's SHA-256, beside a file of bytes for each version. A request that changes something is answered when the files

@@ -95,7 +95,7 @@ def list_groups(cloud: Cloud, request: Record) -> Record:
 
 @operation("DeleteModelPackageGroup")
 def delete_group(cloud: Cloud, request: Record) -> None:
-    """Take an empty group away."""
+    """Delete an empty group."""
     with cloud.store.lock:
         group = _group(cloud, request["ModelPackageGroupName"])
         if _versions(cloud, group["Name"]):
@@ -202,6 +202,6 @@ def list_packages(cloud: Cloud, request: Record) -> Record:
 
 @operation("DeleteModelPackage")
 def delete_package(cloud: Cloud, request: Record) -> None:
-    """Take a package away; models that were made of it stay."""
+    """Delete a package; models that were made of it stay."""
     with cloud.store.lock:
         cloud.store.delete(KIND, _package(cloud, request["ModelPackageName"])["Name"])

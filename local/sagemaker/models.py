@@ -75,7 +75,7 @@ def describe_model(cloud: Cloud, request: Record) -> Record:
 
 @operation("DeleteModel")
 def delete_model(cloud: Cloud, request: Record) -> None:
-    """Take a model away; endpoints that run with it go on."""
+    """Delete a model; endpoints that use it go on."""
     found(cloud, MODEL, request["ModelName"], "model")
     cloud.store.delete(MODEL, request["ModelName"])
 
@@ -205,7 +205,7 @@ def describe_config(cloud: Cloud, request: Record) -> Record:
 
 @operation("DeleteEndpointConfig")
 def delete_config(cloud: Cloud, request: Record) -> None:
-    """Take a configuration away; endpoints that run with it go on."""
+    """Delete a configuration; endpoints that use it go on."""
     found(cloud, CONFIG, request["EndpointConfigName"], "endpoint configuration")
     cloud.store.delete(CONFIG, request["EndpointConfigName"])
 

@@ -1,4 +1,4 @@
-"""What SNS's topics are told of asynchronous inference (``NotificationConfig``): moto has the topics and their queues.
+"""Notifications of asynchronous inference (``NotificationConfig``) to SNS topics, which moto has, with their queues.
 
 Source: "Check prediction results" and "Create an asynchronous inference endpoint" in Amazon SageMaker's developer
 guide, and the API reference's ``AsyncInferenceNotificationConfig``; ``failureReason`` and ``responseBody`` as handlers

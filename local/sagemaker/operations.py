@@ -25,7 +25,7 @@ MODULES = ("tags", "training", "model_packages", "models", "endpoints", "transfo
 _TOKEN = re.compile(r"[0-9]{1,9}")
 _RESERVED = "aws:"
 _PAGE = 10
-"""MaxResults where a request does not say."""
+"""MaxResults of a request that does not state it."""
 
 
 def operation(name: str) -> Callable[[Operation], Operation]:

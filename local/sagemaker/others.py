@@ -1,4 +1,4 @@
-"""The rest of AWS, which is moto's. What moto lacks is said as AWS says it: moto itself answers with an HTML page."""
+"""All other services of AWS, by moto. Operations that moto lacks are refused in AWS's form; moto itself sends HTML."""
 
 from __future__ import annotations
 

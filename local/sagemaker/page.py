@@ -1,4 +1,4 @@
-"""The page at ``/``: what there is, how it goes, and links to logs, reports and artifacts."""
+"""The page at ``/``: jobs, models and endpoints, their status, and links to logs, reports and artifacts."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _page(cloud: Cloud) -> str:
 
 
 def _told(cloud: Cloud, tables: Mapping[str, Sized]) -> str:
-    """The line below the title: what there is, or what to do first."""
+    """The line below the title: how many resources there are, or what to do first."""
     if any(tables.values()):
         return ", ".join(f"{title.lower()}: {len(rows)}" for title, rows in tables.items() if rows).capitalize()
     return (

@@ -1,4 +1,4 @@
-"""The processes of jobs and endpoints, none of which outlives the server, however that ends."""
+"""The processes of jobs and endpoints. None of them outlives the server, however it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of what an operation makes, with the errors of AWS where one is there already or is missing."""
+"""Reading and writing records, with AWS's errors if one exists already or is missing."""
 
 from __future__ import annotations
 

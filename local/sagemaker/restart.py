@@ -1,4 +1,4 @@
-"""What a server does with the records that an earlier one left in the state folder."""
+"""Recovery of the state that an earlier server left in its folder."""
 
 from __future__ import annotations
 

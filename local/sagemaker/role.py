@@ -1,4 +1,4 @@
-"""Who calls: the keys that are printed are those of a role, as a notebook's on SageMaker are.
+"""The role whose keys ``oba up`` prints, as a notebook on SageMaker has one.
 
 ``sagemaker.get_execution_role()`` asks STS who calls and takes nothing else.
 """

@@ -1,4 +1,4 @@
-"""Defaults of the SageMaker SDKs that have them tell Amazon nothing: each call would log an error about it here."""
+"""Defaults of the SageMaker SDKs without telemetry to Amazon, about which each call would log an error here."""
 
 from __future__ import annotations
 

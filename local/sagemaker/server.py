@@ -1,4 +1,4 @@
-"""The server: SageMaker's requests to our operations, all others to moto."""
+"""The server: requests to SageMaker go to the operations here, all others to moto."""
 
 from __future__ import annotations
 
@@ -187,11 +187,11 @@ def region_of(request: Request, default: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a server is told.
+    """The options of a server.
 
     Attributes:
         host, port: where it listens; port 0 is any that is free.
-        state: the folder of what outlives it.
+        state: the folder of the state, which later servers go on with.
         at_once: jobs at a time.
         s3: the address of another S3; None for moto's.
         engine: what runs images; one of ``engines``.

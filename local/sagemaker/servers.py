@@ -1,4 +1,4 @@
-"""One instance behind an endpoint or a transform job: ``serve`` with a model from S3, and the way to it."""
+"""A server of an endpoint or a transform job: the process of ``serve`` with a model from S3, and its requests."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from local.sagemaker.errors import JobError
 from local.sagemaker.store import Record, emptied
 
 START_SECONDS = 240
-"""So long has a container on SageMaker to become healthy."""
+"""Seconds that SageMaker gives a container to become healthy."""
 
 ANSWER_SECONDS = 120
-"""Above the 60 s that SageMaker waits for a container, which ends the request itself."""
+"""Seconds of a request; more than the 60 s after which SageMaker, and the container itself, end it."""
 
 MULTI = "MultiModel"
 _ports: set[int] = set()
-"""Of servers that run or start: where one is slow to listen, another must not take its port and answer its pings."""
+"""Ports of servers that run or start: if one listens late, another must not take its port and answer its pings."""
 _claiming = threading.Lock()
 _PAUSE = 0.03
 _NO_MEMORY, _CONFLICT, _GONE = 507, 409, 404
@@ -49,10 +49,10 @@ class Answer(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a server lives, and what it is told.
+    """The folder, log and environment of a server.
 
     Attributes:
-        folder: gets the model; what is there is taken away.
+        folder: gets the model; what is there before is removed.
         group, stream: of its lines in CloudWatch Logs.
         variables: besides the container's own.
         notes: lines that its log begins with.

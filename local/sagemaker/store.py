@@ -1,4 +1,4 @@
-"""What there is (jobs, models, endpoints), as JSON files in the state folder: a restart finds it again."""
+"""Records of jobs, models and endpoints, as JSON files in the state folder, where they outlive the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Store:
     What ``get`` and ``all`` give are copies: changes go through ``update``.
 
     Attributes:
-        lock: held by whoever must see no change between looking and writing.
+        lock: to be held from reading to writing by whoever changes a record by its content.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +63,7 @@ class Store:
     def update(self, kind: str, name: str, **changes: Any) -> Record | None:
         """Change a record's fields and the time of its last change; None where it is gone.
 
-        What has happened is known whether it can be written or not: on a full disk it is written with a later change.
+        A change holds even if it cannot be written, as on a full disk; then it is written with a later one.
         """
         with self.lock:
             record = self.get(kind, name)
@@ -83,7 +83,7 @@ class Store:
             _logger.warning("The state folder cannot be written, a restart would not know of changes: %s", error)
 
     def delete(self, kind: str, name: str) -> None:
-        """Take a record away."""
+        """Delete a record."""
         with self.lock:
             self._records.get(kind, {}).pop(name, None)
             (self._folder / kind / f"{name}.json").unlink(missing_ok=True)

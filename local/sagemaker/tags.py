@@ -1,4 +1,4 @@
-"""Tags of whatever has an ARN. They lie in the field ``Tags`` of its record."""
+"""Tags of resources, which are in the field ``Tags`` of their records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def add(cloud: Cloud, request: Record) -> Record:
 
 @operation("DeleteTags")
 def delete(cloud: Cloud, request: Record) -> None:
-    """Take tags away by their keys."""
+    """Delete tags by their keys."""
     with cloud.store.lock:
         kind, name, before = _found(cloud, request["ResourceArn"])
         cloud.store.update(kind, name, Tags=[tag for tag in before if tag["Key"] not in request["TagKeys"]])

@@ -78,7 +78,7 @@ def _completed(request: Record) -> Record:
 
 
 def _check(cloud: Cloud, request: Record) -> None:
-    """Refuse a job that cannot be.
+    """Refuse a job whose request SageMaker would refuse.
 
     Raises:
         AwsError: saying why.
@@ -147,7 +147,7 @@ def list_jobs(cloud: Cloud, request: Record) -> Record:
 
 @operation("StopTrainingJob")
 def stop(cloud: Cloud, request: Record) -> None:
-    """Ask the job to stop: it has 120 seconds to save what it has. One that waits for its turn ends at once."""
+    """Ask the job to stop: it has 120 seconds to save its model. A job in the queue ends at once."""
     name = request["TrainingJobName"]
     with cloud.store.lock:
         record = found(cloud, name)
@@ -163,7 +163,7 @@ def stop(cloud: Cloud, request: Record) -> None:
 
 @operation("DeleteTrainingJob")
 def delete(cloud: Cloud, request: Record) -> None:
-    """Forget a job that has ended; what it wrote to S3 stays."""
+    """Delete the record of a job that has ended; what it wrote to S3 stays."""
     name = request["TrainingJobName"]
     with cloud.store.lock:
         record = found(cloud, name)

@@ -34,10 +34,10 @@ KIND = "training-job"
 GROUP = "/aws/sagemaker/TrainingJobs"
 CHECKPOINTS = f"{INSIDE}/checkpoints"
 MOST_HOSTS = 20
-"""Instances of a job that SageMaker allows where no more are asked for, and more than a machine has cores for."""
+"""Most instances of a job: SageMaker's default quota, and more than a machine has cores for."""
 
 GRACE_SECONDS = 120
-"""Between SIGTERM and SIGKILL, as SageMaker gives."""
+"""Seconds between SIGTERM and SIGKILL, as on SageMaker."""
 
 _PAUSE = 0.02
 _REASON = 1024
@@ -45,7 +45,7 @@ _logger = logging.getLogger("oba.up")
 
 
 def run(cloud: Cloud, name: str, stop: threading.Event) -> None:
-    """Run a job that is queued, to one of its ends: nothing is raised."""
+    """Run a queued job to its end; it raises nothing."""
     try:
         Job(cloud, name, stop).run()
     except (JobError, AwsError) as error:
@@ -56,7 +56,7 @@ def run(cloud: Cloud, name: str, stop: threading.Event) -> None:
 
 
 def end_before_begin(cloud: Cloud, name: str) -> None:
-    """The job was stopped while it waited for its turn."""
+    """End a job that was stopped in the queue."""
     _end(cloud, name, "Stopped", "Stopped")
 
 
@@ -68,7 +68,7 @@ def instances(job: Record) -> int:
 
 
 def transition(cloud: Cloud, name: str, secondary: str, message: str, **changes: Any) -> None:
-    """The job enters a secondary status."""
+    """Note a job's secondary status."""
     now = time.time()
     with cloud.store.lock:
         record = cloud.store.get(KIND, name)
@@ -102,7 +102,7 @@ def _end(cloud: Cloud, name: str, status: str, secondary: str, reason: str = "")
 
 
 class _Host:
-    """One process of a job and what belongs to it."""
+    """The process of one host of a job, with its folder and log."""
 
     def __init__(self, name: str, paths: Paths) -> None:
         self.name, self.paths = name, paths
@@ -112,7 +112,7 @@ class _Host:
 
 
 class Job:
-    """A job on its way."""
+    """A job that runs."""
 
     def __init__(self, cloud: Cloud, name: str, stop: threading.Event) -> None:
         record = cloud.store.get(KIND, name)

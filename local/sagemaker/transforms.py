@@ -94,7 +94,7 @@ def list_jobs(cloud: Cloud, request: Record) -> Record:
 
 @operation("StopTransformJob")
 def stop(cloud: Cloud, request: Record) -> None:
-    """Send no more requests; the files that are done are kept. One that waits for its turn ends at once."""
+    """Stop sending requests; the files that are done are kept. A job in the queue ends at once."""
     name = request["TransformJobName"]
     with cloud.store.lock:
         record = found(cloud, name)
@@ -188,7 +188,7 @@ class _Errors(logging.Handler):
 
 
 def run(cloud: Cloud, name: str, stop: threading.Event) -> None:
-    """Run a job that is queued, to one of its ends: nothing is raised."""
+    """Run a queued job to its end; it raises nothing."""
     status, reason = "Completed", None
     try:
         reason = _transform(cloud, name, stop)

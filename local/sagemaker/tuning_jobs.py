@@ -26,7 +26,7 @@ _FOLDER = "tuning-jobs"
 _LEADER = "algo-1.log"
 _ENDS = ("Completed", "Failed", "Stopped")
 _PAUSE = 0.1
-"""Seconds between two looks at a job's log: early stopping decides by epochs, which are seldom shorter."""
+"""Seconds between two reads of a job's log; early stopping decides by epochs, which are seldom shorter."""
 
 _LOST = "InternalServerError: oba up was ended while the tuning job ran."
 
@@ -93,7 +93,7 @@ def _jobs(cloud: Cloud) -> TuningJobs:
 
 
 def recover(cloud: Cloud) -> None:
-    """Know the tuning jobs of an earlier server again. What ran is failed, as its training jobs are."""
+    """Restore the tuning jobs of an earlier server. Those that ran have failed, as their training jobs have."""
     for folder in sorted((cloud.folder / _FOLDER).glob("*/")):
         _jobs(cloud.at(folder.name)).give_up(_LOST)
 
@@ -169,7 +169,7 @@ def stop(cloud: Cloud, request: Record) -> None:
 
 @operation("DeleteHyperParameterTuningJob")
 def delete(cloud: Cloud, request: Record) -> None:
-    """Forget a tuning job that has ended; its training jobs stay."""
+    """Delete the record of a tuning job that has ended; its training jobs stay."""
     with _refused(), cloud.store.lock:
         _jobs(cloud).delete(request)
         cloud.store.delete(KIND, request["HyperParameterTuningJobName"])

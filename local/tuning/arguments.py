@@ -90,9 +90,9 @@ def _range(name: str, value: str, field: Field) -> Range | None:
 
 
 def _nearest(stated: str, metrics: Iterable[str]) -> str:
-    """The end of a sentence about an unknown metric: those that it is a part of, or those that are spelled alike.
+    """A suggestion for an unknown metric: those whose names contain it, or those that are spelled alike.
 
-    Of ``validation:acc`` the channel, which all have, would make ``validation:dcg`` near, and no accuracy.
+    By spelling alone ``validation:dcg`` would be suggested for ``validation:acc``, as all names share the channel.
     """
     channel, _, part = stated.rpartition(":")
     longer = [name for name in metrics if name.startswith(channel) and part in name.partition(":")[2]]
@@ -154,9 +154,9 @@ def _by(metrics: Mapping[str, Metric]) -> str:
 def why_never(
     algorithm: type[Algorithm], metric: Metric, ranges: Sequence[Range], static: Mapping[str, str]
 ) -> str | None:
-    """Why no training job of the search can log its objective, by the declaration alone; None where some can.
+    """Why no training job of the search can log its objective, by the declaration alone; None if some can.
 
-    Tried are the ends of all ranges and all listed values with each other. A search of very many of them is let pass.
+    All combinations of the ends of ranges and the listed values are tried, unless there are very many.
     """
     if math.prod(len(_ends(one)) for one in ranges) > _MOST_CORNERS:
         return None

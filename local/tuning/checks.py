@@ -1,4 +1,4 @@
-"""Whether a tuning job can be, by itself and by the declaration of its algorithm; all problems are told at once."""
+"""Checks of a tuning job, by itself and against the declaration of its algorithm; all problems are told at once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from local.tuning.ranges import (
 from recordio.quoting import quoted
 
 _INSIDE = 1e-6
-"""So much of a range lies between its end and the first value that is tried, where the end itself is not taken."""
+"""The share of a range between an open end and the first value that is tried."""
 _AROUND = 10
 """An automatic range of a hyperparameter without declared ends goes from a tenth of the hint to ten times it."""
 
 
 def check(config: TuningConfig, algorithms: Mapping[str, type[Algorithm] | None], *, tunable_only: bool) -> None:
-    """Refuse what cannot be searched.
+    """Refuse a tuning job that cannot be run.
 
     Args:
         algorithms: of each definition by its name; None where it is an image of somebody else's.
@@ -134,7 +134,7 @@ def _declared_problems(definition: Definition, algorithm: type[Algorithm], *, tu
 
 
 def _range_problems(one: Range, field: Field) -> list[str]:
-    """Values at the ends, or of the choices, that the declaration does not take."""
+    """Problems of the ends of ranges, and of listed values, that the declaration does not take."""
     if isinstance(one, ContinuousRange) and field.kind != "real":
         return [f"Hyperparameter [{one.name}] is {field.expected()}: it has no continuous range"]
     if isinstance(one, IntegerRange) and field.kind not in ("integer", "real"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,7 +28,13 @@ from local.parameters import AlgorithmName, OfAlgorithm, Setting
     help="How the next hyperparameters are chosen.",
 )
 @click.option("--early-stopping", is_flag=True, help="Stop jobs that do worse than the median of the earlier ones.")
-@click.option("--max-runtime", type=click.IntRange(1), metavar="SECONDS", help="Longest time of the whole search.")
+@click.option(
+    "--max-runtime",
+    "max_seconds",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="Longest time of the whole search.",
+)
 @click.option("--target", type=float, metavar="VALUE", help="End once the objective is at least as good.")
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed of the search, which --parallel 1 repeats exactly."
@@ -37,24 +43,7 @@ from local.parameters import AlgorithmName, OfAlgorithm, Setting
 @with_columns
 @with_loudness
 def tune(
-    algorithm: str,
-    settings: tuple[tuple[str, str], ...],
-    channels: dict[str, list[str]],
-    output: Path,
-    objective: str | None,
-    jobs: int | None,
-    parallel: int,
-    strategy: str,
-    early_stopping: bool,
-    max_runtime: int | None,
-    target: float | None,
-    seed: int,
-    content_type: str | None,
-    label: str | None,
-    *,
-    header: bool,
-    quiet: bool,
-    verbose: bool,
+    settings: tuple[tuple[str, str], ...], label: str | None, *, header: bool, quiet: bool, verbose: bool, **stated: Any
 ) -> int:
     """Search the hyperparameters of ALGORITHM, as SageMaker's tuning jobs do.
 
@@ -67,22 +56,4 @@ def tune(
     from local import tune
     from local.columns import Columns
 
-    return tune.run(
-        tune.Request(
-            algorithm=algorithm,
-            channels=channels,
-            given=settings,
-            output=output,
-            objective=objective,
-            strategy=strategy,
-            jobs=jobs,
-            parallel=parallel,
-            seed=seed,
-            early_stopping=early_stopping,
-            max_seconds=max_runtime,
-            target=target,
-            content_type=content_type,
-            columns=Columns(label, header),
-            loudness=loudness,
-        )
-    )
+    return tune.run(tune.Request(given=settings, columns=Columns(label, header), loudness=loudness, **stated))

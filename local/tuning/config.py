@@ -1,4 +1,4 @@
-"""What a tuning job is to do: from the fields of SageMaker's ``CreateHyperParameterTuningJob``, or made directly."""
+"""The configuration of a tuning job, from SageMaker's ``CreateHyperParameterTuningJob``, or made directly."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
 """The static hyperparameters that state Hyperband's MaxResource (the API reference, ``HyperbandStrategyConfig``)."""
 IDENTICAL = "IdenticalDataAndAlgorithm"
 MOST_JOBS = 750
-"""Training jobs of a tuning job, where it states no limit: SageMaker's own quota."""
+"""Most training jobs of a tuning job that states no limit: SageMaker's quota."""
 
 
 class TuningError(ConfigurationError):
-    """A tuning job that cannot be; the message says all that is wrong."""
+    """A tuning job is refused; the message has all problems."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Sequence
 
 _LEAST_CURVES = 3
-"""Earlier jobs before one is compared with them: the median of fewer is one of two, and says little."""
+"""Fewest earlier jobs that a job is compared with; the median of fewer says little."""
 _LEAST_JOBS = 20
-"""Jobs before the search may count as converged."""
+"""Fewest jobs of a search that counts as converged."""
 _GAIN = 1e-3
-"""Of the spread of all results: what the later half of the jobs must have gained, or the search has converged."""
+"""The search has converged if the later half of the jobs gained less than this share of the spread of all results."""
 
 
 def below_median(curve: Sequence[float], earlier: Sequence[Sequence[float]], *, maximize: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Training jobs whose data lie in files of this machine (``file://`` addresses), each a process: for ``oba run``."""
+"""Training jobs with data in files of this machine (``file://`` addresses), each a process; for ``oba run``."""
 
 from __future__ import annotations
 

@@ -57,11 +57,11 @@ class TuningJob:
 
     @property
     def is_over(self) -> bool:
-        """It has ended, in whatever way."""
+        """Whether it has ended, in whatever way."""
         return self.status in (COMPLETED, STOPPED, FAILED)
 
     def start(self, config: TuningConfig, run: Run, parents: Sequence[TuningJob]) -> None:
-        """Begin, or go on, in a thread of its own."""
+        """Start it, or go on, in a thread of its own."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / _REQUEST).write_text(json.dumps(self.request, default=str))
         journal = str(self.folder / _JOURNAL)
@@ -73,7 +73,7 @@ class TuningJob:
         self._thread.start()
 
     def stop(self) -> None:
-        """End soon; training jobs that run are stopped."""
+        """Ask it to end; training jobs that run are stopped."""
         with self._lock:
             if self.is_over:
                 return
@@ -82,13 +82,13 @@ class TuningJob:
             self._tuner.stop()
 
     def suspend(self) -> None:
-        """End soon without being over: another process goes on with it."""
+        """Ask it to pause: another process will go on with it."""
         self._suspended = True
         if self._tuner and not self.is_over:
             self._tuner.stop()
 
     def give_up(self, reason: str) -> None:
-        """Be failed, with the training jobs that had not ended: nobody is at work on it any more."""
+        """Mark it as failed, with the training jobs that had not ended, as no process runs them any more."""
         with self._lock:
             for one in self.summaries:
                 if one["TrainingJobStatus"] == IN_PROGRESS:
@@ -102,7 +102,7 @@ class TuningJob:
 
     @property
     def is_running(self) -> bool:
-        """This process is at work on it."""
+        """Whether this process runs it."""
         return self._thread is not None and self._thread.is_alive()
 
     def observations(self) -> list[Observation]:
@@ -190,7 +190,7 @@ class TuningJob:
             self._save()
 
     def _note(self, trial: Trial) -> None:
-        """A training job has begun or ended."""
+        """Note that a training job has begun or ended."""
         with self._lock:
             trials = self._tuner.trials if self._tuner else [trial]
             self.summaries = [self._summary_of(one) for one in trials if one.name]
@@ -198,7 +198,7 @@ class TuningJob:
             self._save()
 
     def name_trial(self, trial: Trial, name: str) -> None:
-        """A training job has got its name."""
+        """Note the name of a training job."""
         trial.name = name
         self._note(trial)
 

@@ -16,7 +16,7 @@ from local.tuning.tuner import Ending, Status, Trial
 
 LOG = "log.txt"
 _GRACE_SECONDS = 120
-"""Between SIGTERM and SIGKILL, as SageMaker gives."""
+"""Seconds between SIGTERM and SIGKILL, as on SageMaker."""
 _LAST_WORDS = re.compile(r"^(?:Error: |\[.*(?:ERROR|CRITICAL).*?\] )(?:Customer Error: )?(.*)")
 
 
@@ -61,7 +61,7 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], tr
 
 
 def _end_when_asked(process: subprocess.Popen[str], trial: Trial) -> None:
-    """SIGTERM once the trial is to stop, SIGKILL where that is not enough."""
+    """Send SIGTERM once the trial is to stop, and SIGKILL if that is not enough."""
     while process.poll() is None:
         if trial.stopping.wait(0.2):
             process.terminate()

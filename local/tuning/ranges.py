@@ -23,7 +23,7 @@ from optuna.distributions import (
 AUTO, LINEAR, LOGARITHMIC, REVERSE_LOGARITHMIC = "Auto", "Linear", "Logarithmic", "ReverseLogarithmic"
 SCALINGS = (AUTO, LINEAR, LOGARITHMIC, REVERSE_LOGARITHMIC)
 _WIDE = 100
-"""Auto is logarithmic where the ends of a range are at least so many times apart: two orders of magnitude."""
+"""With ``Auto`` the scale is logarithmic if the ends of a range differ by at least this factor."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class IntegerRange:
     scaling: str = AUTO
 
     def distribution(self) -> BaseDistribution:
-        """Optuna's form of it."""
+        """Optuna's distribution."""
         return IntDistribution(self.low, self.high, log=_logarithmic(self))
 
     def suggest(self, trial: Trial, name: str) -> Any:
@@ -48,11 +48,12 @@ class IntegerRange:
         return str(int(value))
 
     def read(self, text: str) -> Any:
-        """The value of the distribution that is written so. Raises ValueError where it is outside of the range."""
+        """The value of the distribution for a hyperparameter's text. Raises ValueError if it is outside of the
+        range."""
         return _inside(self, int(float(text)))
 
     def problems(self) -> list[str]:
-        """What is wrong with it by itself."""
+        """Problems of the range by itself, a sentence each."""
         least = 1 if self.scaling == LOGARITHMIC else None
         problems = _end_problems(self, least)
         if self.scaling == REVERSE_LOGARITHMIC:
@@ -74,7 +75,7 @@ class ContinuousRange:
     scaling: str = AUTO
 
     def distribution(self) -> BaseDistribution:
-        """Optuna's form of it; of 1 - value where the scale is reversed."""
+        """Optuna's distribution; of 1 - value if the scale is reversed."""
         return FloatDistribution(*self._ends(), log=self._log())
 
     def suggest(self, trial: Trial, name: str) -> Any:
@@ -93,7 +94,8 @@ class ContinuousRange:
         return repr(min(max(float(number), self.low), self.high))
 
     def read(self, text: str) -> Any:
-        """The value of the distribution that is written so. Raises ValueError where it is outside of the range."""
+        """The value of the distribution for a hyperparameter's text. Raises ValueError if it is outside of the
+        range."""
         number = _inside(self, float(text))
         if self.scaling == REVERSE_LOGARITHMIC:
             low, high = self._ends()
@@ -101,7 +103,7 @@ class ContinuousRange:
         return number
 
     def problems(self) -> list[str]:
-        """What is wrong with it by itself."""
+        """Problems of the range by itself, a sentence each."""
         problems = _end_problems(self, math.ulp(0.0) if self.scaling == LOGARITHMIC else None)
         if self.scaling == REVERSE_LOGARITHMIC and not 0 <= self.low <= self.high < 1:
             problems.append(
@@ -122,7 +124,7 @@ class CategoricalRange:
     values: tuple[str, ...]
 
     def distribution(self) -> BaseDistribution:
-        """Optuna's form of it."""
+        """Optuna's distribution."""
         return CategoricalDistribution(self.values)
 
     def suggest(self, trial: Trial, name: str) -> Any:
@@ -140,7 +142,7 @@ class CategoricalRange:
         return text
 
     def problems(self) -> list[str]:
-        """What is wrong with it by itself."""
+        """Problems of the range by itself, a sentence each."""
         if not self.values:
             return [f"'{self.name}': there are no values to choose from"]
         twice = sorted({value for value in self.values if self.values.count(value) > 1})

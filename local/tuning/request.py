@@ -1,4 +1,4 @@
-"""A CreateHyperParameterTuningJob request run to its end without a server: what ``oba run`` does with one."""
+"""Runs a CreateHyperParameterTuningJob request to its end without a server; for ``oba run``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(
         training, algorithm_of, prefix: as for ``TuningJobs``. tell: shows a line.
 
     Raises:
-        TuningError: it cannot be, with all reasons.
+        TuningError: the request is refused, with all reasons.
     """
     jobs = TuningJobs(folder, training, algorithm_of, prefix)
     name = request["HyperParameterTuningJobName"]
@@ -70,7 +70,7 @@ def _goes_on(summary: Mapping[str, Any], name: str) -> bool:
 
 
 def _follow(job: TuningJob, tell: Callable[[str], None]) -> None:
-    """A line for each training job that ends, until the tuning job has."""
+    """Show a line for each training job that ends, until the tuning job ends."""
     told: set[str] = set()
     alive = True
     while alive:

@@ -1,7 +1,7 @@
 """Optuna behind the four strategies: which hyperparameters the next training job gets.
 
-A sampler is made anew for each job, from the seed and the job's number, and reads all else from the study: a tuning job
-that was interrupted goes on as it would have without.
+A new sampler is made for each job, from the seed and the job's number; all other state is in the study. So a tuning job
+that was interrupted goes on as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from local.tuning.ranges import Range
 
 DEFINITION = "definition"
 RESULT = "result"
-"""The attribute with which an ended training job is kept. What lacks it is a parent's, a repetition, or was cut off."""
+"""The attribute of a study's trials that are ended training jobs. Trials without it are of a parent, repeated, or cut
+off."""
 _FIRST_AT_RANDOM = 5
 """Bayesian search starts from so many random points. Of 5 and 10, 5 was the better on Branin and Hartmann 6 (30 and 40
 jobs, eight seeds)."""
 _SAID = "hyperparameters"
 _ATTEMPTS = 1000
-"""Draws of a combination that was not tried before; after so many, the last few of a thousand may stay untried."""
+"""Most draws to find a combination that was not tried before; of a thousand, the last few may stay untried."""
 _APART = 7919  # between the seeds of two jobs; a prime, so that those of two tuning jobs with close seeds differ
 _STUDY = "tuning"  # a fixed name: Optuna's Hyperband divides jobs among its brackets by it
 

@@ -1,6 +1,6 @@
-"""The tuning jobs of a SageMaker on this machine: what its operations do, on training jobs that somebody else runs.
+"""The operations of tuning jobs, on training jobs that the caller runs.
 
-``TrainingJobs`` is all that is asked of whoever runs them: an API server, or ``oba run``.
+``TrainingJobs`` is the interface to whatever runs these: the server of ``oba up``, or ``oba run``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _logger = logging.getLogger("oba.tuning")
 
 
 class TrainingJobs(Protocol):
-    """Whoever runs training jobs."""
+    """Runs training jobs."""
 
     def create(self, request: dict[str, Any], tuning_job_arn: str) -> None:
         """Begin one; ``request`` is one of CreateTrainingJob.
@@ -94,19 +94,19 @@ class TuningJobs:
         self._jobs = {job.name: job for job in map(_kept, kept) if job is not None}
 
     def resume(self) -> None:
-        """Go on with the tuning jobs that a server before this one was in the midst of."""
+        """Go on with the tuning jobs that an earlier server did not finish."""
         for job in self._jobs.values():
             if not job.is_over:
                 self._start(job, self._configured(job.request))
 
     def close(self) -> None:
-        """Stop what runs without calling it stopped: ``resume`` goes on with it."""
+        """Pause the tuning jobs that run; ``resume`` goes on with them."""
         with self._lock:
             for job in self._jobs.values():
                 job.suspend()
 
     def give_up(self, reason: str) -> None:
-        """Fail the tuning jobs that a server before this one was in the midst of."""
+        """Mark the tuning jobs that an earlier server did not finish as failed."""
         for job in self._jobs.values():
             if not job.is_over:
                 job.give_up(reason)
@@ -117,7 +117,7 @@ class TuningJobs:
         """CreateHyperParameterTuningJob.
 
         Raises:
-            TuningError: it cannot be, with all reasons. InUseError: there is one of that name.
+            TuningError: the request is refused, with all reasons. InUseError: there is one of that name.
         """
         name = request["HyperParameterTuningJobName"]
         if not _NAME.fullmatch(name):

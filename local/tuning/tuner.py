@@ -23,9 +23,9 @@ from local.tuning.config import GRID, IDENTICAL, Definition, TuningConfig
 from local.tuning.search import RESULT, Search
 
 _MOST_FAILURES = 5
-"""Training jobs that fail, or log no objective, before any succeeds: then no more are started, as on SageMaker."""
+"""If so many training jobs fail, or log no objective, before any succeeds, no more are started, as on SageMaker."""
 _TRANSFERRED = 3
-"""Best hyperparameters of the parents that are tried first, where their data was another."""
+"""How many of the best hyperparameters of parents with other data are tried first."""
 
 
 class Status(enum.Enum):
@@ -135,7 +135,7 @@ class Tuner:
             self._learn(parents)
 
     def tune(self) -> str:
-        """Run to the end; why it is over, in words. Training jobs that are running then are stopped first.
+        """Run the tuning job; why it ended, in words. Training jobs that still run are stopped first.
 
         Raises:
             Exception: what ``run`` raised, after the other training jobs were stopped.

@@ -336,6 +336,19 @@ def test_labels_beyond_float32_are_refused() -> None:
         estimators.LinearLearnerRegressor().fit(np.eye(4), [1e300, 0, 1, 2])
 
 
+@pytest.mark.parametrize(
+    ("estimator", "words"),
+    [
+        (estimators.XGBoostRegressor(num_round=1, objective="count:poisson"), "^The data, row 2: the label is -1"),
+        (estimators.LDA(num_topics=2), "^no document of the data has three words or more"),
+    ],
+    ids=["a label", "documents"],
+)
+def test_errors_about_the_data_speak_of_no_channel(estimator: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        estimator.fit(np.eye(3), np.array([1, -1, 1]))
+
+
 def test_columns_have_names_and_all_estimators_are_listed() -> None:
     pandas = pytest.importorskip("pandas")
     rows, _ = load_iris(return_X_y=True, as_frame=True)

@@ -85,9 +85,9 @@ def test_pca_on_n_hosts_is_pca_on_one(job, size, part):
 
 def test_pca_of_fewer_rows_than_components_on_all_hosts_together():
     values = {"feature_dim": 4, "num_components": 3, "mini_batch_size": 10}
-    with pytest.raises(TrainingDataError, match="num_components is 3, but the train channel has only 2 rows"):
+    with pytest.raises(TrainingDataError, match="num_components is 3, but channel 'train' has only 2 rows"):
         trained("pca", values, 3, train=np.ones((2, 4), np.float32))
-    with pytest.raises(TrainingDataError, match="the train channel is empty"):
+    with pytest.raises(TrainingDataError, match="channel 'train' is empty"):
         trained("pca", values, 3, train=np.ones((0, 4), np.float32))
 
 
@@ -125,7 +125,7 @@ def test_kmeans_where_the_samples_of_all_hosts_are_more_than_one_holds(monkeypat
 
 
 def test_kmeans_of_fewer_rows_than_clusters_on_all_hosts_together():
-    with pytest.raises(TrainingDataError, match="k is 4, but the train channel has only 3 rows"):
+    with pytest.raises(TrainingDataError, match="k is 4, but channel 'train' has only 3 rows"):
         trained("kmeans", {"k": 4, "feature_dim": 2}, 2, train=np.eye(3, 2, dtype=np.float32))
 
 
@@ -175,7 +175,7 @@ def test_ldas_report_is_of_the_documents_of_all_hosts(tmp_path):
 
 def test_lda_without_documents_on_any_host():
     values = {"num_topics": 2, "feature_dim": 4, "mini_batch_size": 10}
-    with pytest.raises(TrainingDataError, match="the train channel is empty"):
+    with pytest.raises(TrainingDataError, match="channel 'train' is empty"):
         trained("lda", values, 3, train=np.ones((0, 4), np.float32))
 
 

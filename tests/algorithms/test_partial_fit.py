@@ -118,7 +118,7 @@ def test_a_shallow_copy_goes_its_own_way(make: Any) -> None:
 
 @streaming
 def test_memory_does_not_grow_with_the_stream(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("algorithms.kmeans.fit.CAPACITY", 1 << 19)
+    monkeypatch.setattr("algorithms.kmeans.state.CAPACITY", 1 << 19)
     monkeypatch.setattr("algorithms.kmeans.fit.sample_rows", lambda k, numbers: 1000)
     found = in_batches(make(), ROWS, 100)
     before = len(pickle.dumps(found))

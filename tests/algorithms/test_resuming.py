@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from algorithms import registry
-from algorithms.checkpoints import variables_from_arrays
+from algorithms.common.networks import variables_from_arrays
 from algorithms.errors import ModelError
 from algorithms.interface import Configuration
 from algorithms.ntm.model import NTMModel
@@ -122,5 +122,5 @@ def test_a_checkpoint_of_a_network_that_other_code_laid_out_says_what_to_do(stor
     variables = [Variable([1, 1]), Variable(np.ones((3, 2)))]
     arrays = {f"variable.{number}": np.float32(value) for number, value in enumerate(stored)}
     with pytest.raises(ModelError, match=f"{said}: other code than this wrote it; empty the folder of checkpoints"):
-        variables_from_arrays("variable", variables, arrays)
+        variables_from_arrays(variables, arrays)
     assert all((variable.value == 1).all() for variable in variables)

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import uuid
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from local import __main__ as commands
 from local.batch.client import serving
 from local.batch.options import Options
 from local.batch.processing import Processing, ProcessingError
+from local.batch.records import BatchError, payloads
 from recordio.framing import frames
 from recordio.record_writer import encode_records
 
@@ -220,6 +222,46 @@ def test_a_record_larger_than_the_payload_fails_its_file_and_no_other(server, ba
     assert batch("--max-payload", "0")[0] == 0
 
 
+@pytest.mark.parametrize(("split", "body"), [([], b"1,2\n3,4\n"), (["--split-type", "Line"], b"1,2\n3,4\n")])
+def test_a_header_is_not_sent(server, batch, tmp_path, split, body):
+    write(tmp_path, {"a.csv": b"x,y\n1,2\n3,4\n", "b.csv": b"x,y\n1,2\n3,4\n"})
+    assert batch("--header", *split)[0] == 0
+    assert server.bodies == [body, body]
+
+
+def test_a_header_of_other_columns_than_the_model_was_trained_on_fails_its_file(tmp_path):
+    write(tmp_path, {"a.csv": b"id,y,x\n1,2,3\n"})
+    options = Options(
+        input=(tmp_path / "in",),
+        output=tmp_path / "out",
+        content_type="text/csv",
+        header=True,
+        split_type="Line",
+        assemble_with="Line",
+        input_filter="$[1:]",
+        features=["x", "y"],
+    )
+    with pytest.raises(BatchError, match=r"a\.csv: line 1: column 0 .* is 'y', and the model was trained with 'x'"):
+        list(payloads(tmp_path / "in" / "a.csv", options, Processing(options), None))
+    known = replace(options, features=["y", "x"])
+    (payload,) = payloads(tmp_path / "in" / "a.csv", known, Processing(known), None)
+    assert payload.body == b"2,3\n"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "text"),
+    [("text/csv", "\ufeffx, y\n1,2\n"), ("text/csv; delimiter=tab", "x\ty\n1\t2\n")],
+    ids=["byte order mark", "tabs"],
+)
+def test_a_header_is_read_as_its_content_type_says(content_type, text, tmp_path):
+    write(tmp_path, {"a.csv": text.encode()})
+    options = Options(
+        input=(tmp_path / "in",), output=tmp_path / "out", content_type=content_type, header=True, features=["x", "y"]
+    )
+    (payload,) = payloads(tmp_path / "in" / "a.csv", options, Processing(options), None)
+    assert payload.body == text.partition("\n")[2].encode()
+
+
 def test_a_refused_request_fails_its_file_once_and_no_other(server, batch, tmp_path, capsys):
     write(tmp_path, {"bad.csv": b"1\nx\n2\nx\n", "good.csv": b"1\n"})
     server.answer = lambda body, accept: (400, b"no number: x") if b"x" in body else body
@@ -386,6 +428,7 @@ def test_an_answer_without_a_line_for_each_record_cannot_be_joined(server, batch
             ["--join-source", "Input", "--content-type", "application/x-recordio-protobuf"],
             "ContentType one of text/csv, ",
         ),
+        (["--header", "--content-type", "application/json"], "--header: application/json has none; it is for text/csv"),
         (["--output", "in/out"], "lies in --input"),
         (["--input", "nowhere"], "there is no nowhere"),
         (["--input", "unnamed"], "use --content-type"),

@@ -7,7 +7,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from algorithms.common import blas
 from algorithms.common.blas import squared, threads_for
-from algorithms.kmeans.fit import Options, State
+from algorithms.kmeans.final import Options, finalize
+from algorithms.kmeans.state import State
 from algorithms.pca.covariance import Covariance
 from algorithms.pca.gram import Rows
 from algorithms.pca.sketch import Sketch
@@ -44,7 +45,7 @@ def test_large_products_are_shared():
 def test_kmeans_on_small_data_makes_its_centers_on_one_thread_and_leaves_the_others_as_they_were():
     state, seen = State(20, 1000, rng()), []
     state.update(rng().normal(size=(300, 5)).astype("float32"))
-    state.finalize(2, Options(), rng(), lambda line: seen.append(threads()))
+    finalize(state, 2, Options(), rng(), lambda line: seen.append(threads()))
     assert seen and all(found == {1} for found in seen)
     assert threads() == {2}
 

@@ -280,13 +280,15 @@ def test_hyperparameters_without_effect_are_told() -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_job() -> None:
-    with pytest.raises(TrainingDataError, match="training diverged; a smaller learning_rate helps"):
+    with pytest.raises(TrainingDataError, match="training diverged: .* is nan; try a learning_rate below 1"):
         fit(optimizer="rmsprop", learning_rate=1, eps=0, gamma=0, epochs=30)
 
 
 def test_a_last_step_that_diverges_leaves_no_model() -> None:
     job = FakeJob()
-    with pytest.raises(TrainingDataError, match="scores after epoch 0 are no numbers: training diverged"):
+    with pytest.raises(
+        TrainingDataError, match="training diverged: a score of channel 'validation' after epoch 0 is nan"
+    ):
         fit(job=job, optimizer="rmsprop", gamma=1, eps=0, epochs=1, mini_batch_size=12)
     assert not job.intermediates
 

@@ -12,8 +12,10 @@ from sklearn.metrics import adjusted_rand_score
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore, Progress, Throughput
 from algorithms.kmeans import KMeans
-from algorithms.kmeans.fit import Options, State, extra_centers
+from algorithms.kmeans.final import Options, finalize
 from algorithms.kmeans.lloyd import Points
+from algorithms.kmeans.sizes import extra_centers
+from algorithms.kmeans.state import State
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob, MemoryStream, on_hosts
 from tests.algorithms.kmeans.jobs import blobs, digits, fit, msd, rng, settings
@@ -83,7 +85,7 @@ def test_merged_halves_are_worth_the_whole():
     assert merged.rows == len(X)
     assert merged.weights.sum() == pytest.approx(len(X))
     np.testing.assert_allclose(merged.weights @ merged.centers / len(X), X.mean(axis=0), atol=1e-4)
-    centers = merged.finalize(10, Options(), rng(), str).centers
+    centers = finalize(merged, 10, Options(), rng(), str).centers
     reference = Reference(10, n_init=10, random_state=0).fit(X)
     assert msd(X, centers) <= 1.01 * reference.inertia_ / len(X)
 
@@ -112,7 +114,7 @@ def test_any_k_from_one_state(k):
     X = digits()
     made = state(100, X)
     before = made.centers.copy()
-    clustering = made.finalize(k, Options(), rng(), str)
+    clustering = finalize(made, k, Options(), rng(), str)
     assert clustering.centers.shape == (k, 64)
     assert clustering.msd == pytest.approx(msd(X, clustering.centers), rel=1e-4)
     assert clustering.msd <= 1.02 * Reference(k, n_init=5, random_state=0).fit(X).inertia_ / len(X)
@@ -121,7 +123,7 @@ def test_any_k_from_one_state(k):
 
 def test_a_state_cannot_give_more_centers_than_it_has():
     with pytest.raises(ValueError, match="k is 11, with 10 working centers"):
-        state(10, digits()).finalize(11, Options(), rng(), str)
+        finalize(state(10, digits()), 11, Options(), rng(), str)
 
 
 # Training as a whole

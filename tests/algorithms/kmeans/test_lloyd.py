@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans as Reference
 
-from algorithms.kmeans.fit import State
 from algorithms.kmeans.lloyd import Points, breathe, lloyd, nearest, plus_plus, sums, uniform
+from algorithms.kmeans.state import State
 from tests.algorithms.kmeans.jobs import blobs, digits, msd, rng
 
 # The sample
 
 
 def test_the_state_does_not_grow_with_the_stream(monkeypatch):
-    monkeypatch.setattr("algorithms.kmeans.fit.CAPACITY", 1 << 16)
+    monkeypatch.setattr("algorithms.kmeans.state.CAPACITY", 1 << 16)
     made = State(50, 1000, rng())
     held = []
     for seed in range(50):

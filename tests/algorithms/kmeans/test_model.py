@@ -120,4 +120,4 @@ def test_msd_of_points_is_the_plain_mean():
 
 
 def test_the_readme_runs():
-    assert doctest.testfile(str(README), module_relative=False) == (0, 7)
+    assert doctest.testfile(str(README), module_relative=False) == (0, 8)

@@ -10,10 +10,11 @@ from sklearn.preprocessing import scale
 
 from algorithms.kmeans import sizes
 from algorithms.kmeans.checkpoints import Place, resume, to_checkpoint
-from algorithms.kmeans.fit import Options, State
+from algorithms.kmeans.final import Options, finalize
 from algorithms.kmeans.lloyd import Points, lloyd
 from algorithms.kmeans.model import KMeansModel
 from algorithms.kmeans.narrow import Coordinates, occurring, only
+from algorithms.kmeans.state import State
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.kmeans.jobs import fit, msd, rng
 
@@ -88,7 +89,7 @@ def test_centers_that_hold_the_features_met_are_those_that_hold_all(last):
         assert told == pytest.approx(wide.update(batch.toarray()), rel=1e-5)
     assert wide.met is None
     assert (narrow.met is None) == (last == 2000)
-    found, expected = (made.finalize(4, Options(), rng(), str) for made in (narrow, wide))
+    found, expected = (finalize(made, 4, Options(), rng(), str) for made in (narrow, wide))
     assert found.centers.shape == expected.centers.shape == (4, 20_000)
     assert found.msd == pytest.approx(expected.msd, rel=1e-3)
     narrow.widen()
@@ -110,7 +111,7 @@ def test_a_state_that_is_resumed_holds_the_same_features(after):
     assert second.met is not None
     for batch in batches[after:]:
         second.update(batch)
-    ends = [made.finalize(4, Options(), rng(), str) for made in (whole, second)]
+    ends = [finalize(made, 4, Options(), rng(), str) for made in (whole, second)]
     np.testing.assert_array_equal(ends[0].centers, ends[1].centers)
     assert ends[0].msd == ends[1].msd
 
@@ -131,7 +132,7 @@ def test_a_stop_leaves_centers_of_all_features():
     made = State(40, 10**6, rng())
     for batch in growing(20_000, 20)[:3]:
         within = made.update(batch, keep=False) / batch.shape[0]
-    assert made.finalize(4, Options(), rng(), str, within=within).centers.shape == (4, 20_000)
+    assert finalize(made, 4, Options(), rng(), str, within=within).centers.shape == (4, 20_000)
 
 
 def test_many_sparse_features_are_clustered_no_worse_than_by_mini_batches():
@@ -156,7 +157,7 @@ def test_small_tables_are_clustered_as_well_as_by_the_best_of_ten(name):
 def test_sparse_rows_that_become_fuller_take_no_more_memory(monkeypatch):
     """Files are often sorted: the first rows say little about the others."""
     monkeypatch.setattr(sizes, "_SAMPLE_NUMBERS", 1 << 16)
-    monkeypatch.setattr("algorithms.kmeans.fit.CAPACITY", 1 << 19)
+    monkeypatch.setattr("algorithms.kmeans.state.CAPACITY", 1 << 19)
     nearly_empty, full = groups_of_words(500, 2000, nonzeros=1), groups_of_words(3000, 2000, nonzeros=100)
     rows = sp.vstack([nearly_empty, full], format="csr")
     seen: list[State] = []

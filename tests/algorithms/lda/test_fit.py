@@ -216,10 +216,10 @@ def test_one_topic_is_the_mean_of_the_words():
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        (np.zeros((0, 3), np.float32), "the train channel is empty"),
+        (np.zeros((0, 3), np.float32), "channel 'train' is empty"),
         (np.float32([[1, -2, 3], [3, 4, 5]]), "holds -2; features must be counts of words"),
         (np.full((9, 3), 1e37, np.float32), "holds 1e.37, and 2.7e.38 in all; .* 1e.30 in all at most"),
-        (np.float32([[1, 0, 0], [0, 1, 1]]), "no document of the train channel has three words"),
+        (np.float32([[1, 0, 0], [0, 1, 1]]), "no document of channel 'train' has three words"),
     ],
 )
 def test_rows_that_are_no_corpus_are_refused(counts, message):

@@ -209,7 +209,7 @@ def test_more_components_than_features_are_refused() -> None:
 
 @pytest.mark.parametrize("mode", ["regular", "randomized"])
 def test_more_components_than_rows_are_refused(mode: str) -> None:
-    with pytest.raises(TrainingDataError, match="num_components is 20, but the train channel has only 19 rows"):
+    with pytest.raises(TrainingDataError, match="num_components is 20, but channel 'train' has only 19 rows"):
         train(rows_of(19, 1100), num_components=20, algorithm_mode=mode)
 
 
@@ -222,12 +222,12 @@ def test_as_many_components_as_rows_are_found(mode: str) -> None:
 
 
 def test_an_empty_channel_is_an_error() -> None:
-    with pytest.raises(TrainingDataError, match="channel is empty"):
+    with pytest.raises(TrainingDataError, match="channel 'train' is empty"):
         train(np.empty((0, 64), np.float32))
 
 
 def test_a_width_other_than_feature_dim_is_an_error() -> None:
-    with pytest.raises(TrainingDataError, match="feature_dim is 64, but the train channel has 63 features"):
+    with pytest.raises(TrainingDataError, match="feature_dim is 64, but channel 'train' has 63 features"):
         PCA.fit(hyperparameters(), {"train": MemoryStream(rows_of(100, 63))}, FakeJob())
 
 

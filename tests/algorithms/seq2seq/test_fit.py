@@ -167,7 +167,7 @@ def test_training_ends_without_gain_unless_epochs_are_given(tmp_path: Path) -> N
     [
         (
             Pairs(Ragged.of([[4], [4, 99]]), Ragged.of([[4], [4]])),
-            "train channel, record 1: its source has the token 99",
+            "channel 'train', record 1: its source has the token 99",
         ),
         (Pairs(Ragged.of([[4], [4]]), Ragged.of([[4], [-1]])), "record 1: its target has the token -1"),
         (Pairs(Ragged.of([[4], []]), Ragged.of([[4], [4]])), "record 1: its source is empty"),
@@ -182,14 +182,18 @@ def test_sequences_that_cannot_be_learnt_are_named(tmp_path: Path, pairs: Pairs,
 def test_a_last_update_that_diverges_leaves_no_model(metric: str, tmp_path: Path) -> None:
     job = FakeJob()
     given = {"max_num_batches": "1", "learning_rate": "1e30", "weight_decay": "1e30", "optimized_metric": metric}
-    with pytest.raises(TrainingDataError, match="perplexity on the validation channel became nan after 1 updates"):
+    with pytest.raises(
+        TrainingDataError, match="diverged: the perplexity of channel 'validation' after 1 updates is nan"
+    ):
         Seq2Seq.fit(parsed(**given), seq2seq_channels(tmp_path), job)
     assert not job.intermediates
 
 
 def test_a_stop_after_an_update_that_diverges_leaves_no_model(tmp_path: Path) -> None:
     given = {"learning_rate": "1e30", "weight_decay": "1e30"}
-    with pytest.raises(TrainingDataError, match="perplexity on the validation channel became nan after 1 updates"):
+    with pytest.raises(
+        TrainingDataError, match="diverged: the perplexity of channel 'validation' after 1 updates is nan"
+    ):
         Seq2Seq.fit(parsed(**given), seq2seq_channels(tmp_path), FakeJob(stop_after=1))
 
 

@@ -25,8 +25,12 @@ def parquet(*names: str) -> bytes:
     return file.getvalue()
 
 
+def names_of(columns: Columns) -> dict[str, list[str]]:
+    return {channel: order.names for channel, order in columns.of_channel.items()}
+
+
 def of_hosts(
-    tmp_path, channels: dict[str, list[str]], mode: str = "File", then=lambda columns, rank: columns.of_channel
+    tmp_path, channels: dict[str, list[str]], mode: str = "File", then=lambda columns, rank: names_of(columns)
 ):
     """The columns of hosts of which each has a file with these (letters), or none where there are none."""
 
@@ -62,7 +66,7 @@ def test_pipes_are_compared_when_they_have_been_read(tmp_path):
     came = ["yx", "", "xy"]
 
     def read(columns, rank):
-        columns.of_channel["train"].extend(came[rank])
+        columns.of_channel["train"].settle(came[rank])
         columns.check()
 
     with pytest.raises(ConfigurationError, match=r"came to host algo-3 .*: 'x' is where 'y' is there\. In Pipe mode"):

@@ -191,6 +191,12 @@ def test_hosts_that_are_no_list_of_names(opt_ml, hosts):
     assert "not a list of names" in found
 
 
+def test_checkpoints_in_a_linked_folder_are_called_by_its_own_name(opt_ml, tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "checkpoints").symlink_to("kept")
+    assert config.read(opt_ml.paths, Toy).checkpoint_directory == tmp_path / "kept"
+
+
 def test_checkpoints_are_kept_where_the_job_says(opt_ml, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     assert config.read(opt_ml.paths, Toy).checkpoint_directory == tmp_path / "checkpoints"

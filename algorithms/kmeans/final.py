@@ -1,0 +1,156 @@
+"""The end of training: from a state to k centers.
+
+The working centers are clustered into k, which is what SageMaker's users see in the log as shrinking. The best few of
+these clusterings are then refined on the sample, by Lloyd's iterations as on data in memory.
+
+Reference: E. Liberty et al., "Elastic Machine Learning Algorithms in Amazon SageMaker", SIGMOD 2020, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from algorithms.common.blas import threads_for
+from algorithms.kmeans.copies import MOST_MERGED, merged, without_copies
+from algorithms.kmeans.lloyd import BLOCK_ROWS, Clustering, Points, breathe, lloyd, plus_plus
+from algorithms.kmeans.narrow import CHUNK, Coordinates, occurring, only
+from algorithms.kmeans.sizes import SMALL_PRODUCT, more_starts, small_rows, width
+from algorithms.kmeans.state import INITIALISERS, State
+
+
+class Options(NamedTuple):
+    """How k centers are made from a state: the ``local_lloyd_*`` hyperparameters, ``auto`` resolved."""
+
+    init_method: str = "kmeans++"
+    max_iter: int = 300
+    tol: float = 1e-4
+    num_trials: int = 10
+
+
+def finalize(
+    state: State,
+    k: int,
+    options: Options,
+    rng: np.random.Generator,
+    log: Callable[[str], None],
+    stopped: Callable[[], bool] = lambda: False,
+    within: float | None = None,
+) -> Clustering:
+    """k centers, (k, d) float64, and the mean squared distance of the rows to them, estimated on the sample.
+
+    The estimate is exact where the sample holds every row. The state stays as it is, so that several k can be tried.
+    ``log`` receives the lines that SageMaker prints meanwhile; once ``stopped``, no more trials are made.
+
+    Args:
+        within: after a stop, the mean squared distance of all rows to the working centers. Where these have seen more
+            rows than a sample that is not full, as in another epoch than the last, they count in its place.
+
+    Raises:
+        ValueError: k is larger than the number of rows or of working centers.
+    """
+    if not 1 <= k <= min(state.size, state.rows):
+        raise ValueError(f"k is {k}, with {state.size} working centers and {state.rows} rows")
+    with threads_for(_operations(state, k), SMALL_PRODUCT):
+        if within is not None and len(state.sample) < min(state.rows, state.sample_size):
+            working = state.weighted_centers()
+            found = _refined(working, working, _shrink(state, k, options, rng, log, stopped), options, rng)
+            return Clustering(state.of_all_features(found.centers), found.msd + within)
+        return _of_sample(state, k, options, rng, log, stopped)
+
+
+def _of_sample(
+    state: State,
+    k: int,
+    options: Options,
+    rng: np.random.Generator,
+    log: Callable[[str], None],
+    stopped: Callable[[], bool],
+) -> Clustering:
+    """As ``finalize``, of the rows in the sample: in the features alone that occur in them, where these are few."""
+    now = state.decay * state.time
+    whole = state.sample.weighted(state.sample_size, now)
+    rows = [features for features, _ in whole]
+    whole = without_copies(whole)
+    size = small_rows(k, width(rows))
+    few = sum(len(weights) for _, weights in whole) <= size
+    small = whole if few else state.sample.weighted(size, now)
+    columns = occurring(rows)
+    starts = _shrink(state, k, options, rng, log, stopped, columns)
+    if columns is None:
+        return _refined(Points.join(small), Points.join(whole), starts, options, rng)
+    small, whole = ([(only(features, columns), weights) for features, weights in part] for part in (small, whole))
+    found = _refined(Points.join(small), Points.join(whole), starts, options, rng)
+    centers = np.zeros((k, rows[0].shape[1]))  # where all rows of a center are 0, it is
+    centers[:, columns] = found.centers
+    return Clustering(centers, found.msd)
+
+
+def _operations(state: State, k: int) -> float:
+    """Floating-point operations of the largest product of ``finalize``."""
+    size, features = state.centers.shape
+    rows = [part for part, _ in state.sample.weighted(state.rows, state.decay * state.time)]
+    numbers = min(BLOCK_ROWS, len(state.sample)) * width(rows)
+    return 2.0 * max(numbers * k, size * size * min(features, CHUNK))
+
+
+def _shrink(
+    state: State,
+    k: int,
+    options: Options,
+    rng: np.random.Generator,
+    log: Callable[[str], None],
+    stopped: Callable[[], bool],
+    columns: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """The best few clusterings of the working centers into k, each of shape (k, d), or (k, u) where only u features
+    are wanted, ``columns``; fewer trials after a stop."""
+    if state.size == k == len(state.centers):
+        log("No shrinking is required as extra_center_factor is 1.")
+        return [state.of_features(state.centers, columns)]
+    used = state.weights > 0
+    centers = state.centers if used.all() else state.centers[used]
+    coordinates = Coordinates.of(centers) if len(centers) < centers.shape[1] else None
+    points = Points.of(centers if coordinates is None else coordinates.values, state.weights[used])
+    log(f"shrinking {len(state.centers)} centers into {k}")
+    best: list[Clustering] = []
+    for number in range(options.num_trials):
+        start = INITIALISERS[options.init_method](points, k, rng, None)
+        found = lloyd(points, start, max_iter=options.max_iter, tol=options.tol)
+        log(f"local kmeans attempt #{number}. Current mean square distance {found.msd:f}")
+        best = sorted([*best, found], key=_msd)[: int(np.clip(100 // k, 1, 3))]
+        if stopped():
+            break
+    log(f"finished shrinking process. Mean Square Distance = {best[0].msd:g}")
+    if coordinates is not None:
+        stacked = np.concatenate([found.centers for found in best])
+        places = columns if columns is None or state.met is None else state.met.places(columns)
+        return np.split(coordinates.back(stacked, places), len(best))
+    return [state.of_features(found.centers, columns) for found in best]
+
+
+def _refined(
+    small: Points, whole: Points, starts: list[np.ndarray], options: Options, rng: np.random.Generator
+) -> Clustering:
+    """The best of ``starts``, each (k, d), compared on a part of the sample and settled on all of it."""
+    settled = sorted((lloyd(small, start, max_iter=10, tol=1e-3) for start in starts), key=_msd)
+    # The runner-up stays in the race: a few thousand rows tell good local minima apart only roughly.
+    finalists = [breathe(small, settled[0], rng), *settled[1:2]]
+    k, features = len(settled[0].centers), [block.features for block in whole.blocks]
+    begun = [lloyd(whole, plus_plus(whole, k, rng), max_iter=6, tol=5e-3) for _ in range(more_starts(k, features))]
+    more = [
+        lloyd(whole, start.centers, max_iter=options.max_iter, tol=options.tol)
+        for start in sorted(begun, key=_msd)[:3]  # a few iterations tell which are worth all
+    ]
+    if more:
+        best = min(more, key=_msd)
+        finalists += [best, breathe(whole, best, rng)]
+    if k <= len(whole) <= MOST_MERGED:
+        finalists.append(lloyd(whole, merged(whole.rows(np.arange(len(whole))), whole.weights, k), max_iter=1, tol=0))
+    return min((lloyd(whole, found.centers, max_iter=options.max_iter, tol=1e-3) for found in finalists), key=_msd)
+
+
+def _msd(clustering: Clustering) -> float:
+    return clustering.msd
