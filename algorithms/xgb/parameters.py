@@ -268,7 +268,7 @@ class XGBoostHyperparameters(Hyperparameters):
         when="subsample is below 1",
         help="How rows are drawn.",
     )
-    prob_buffer_row: int | None = integer(  # xgboost:1 takes 1.0, as AWS's Kubernetes samples send it; later images do not
+    prob_buffer_row: int | None = integer(  # xgboost:1 took 1.0, as AWS's Kubernetes samples state it
         default=None,
         at_least=1,
         help="Size of a buffer for rows.",
