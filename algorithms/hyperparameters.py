@@ -332,7 +332,7 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
         if attribute is None:
             unknown.append(wire)
         else:
-            value = _plain(raw)
+            value = plain(raw)
             try:
                 parsed = declared[attribute].parse(value)
                 if (before := given.get(attribute, parsed)) != parsed:
@@ -356,7 +356,7 @@ def parse(declaration: type[H], strings: Mapping[str, str]) -> H:
     return values
 
 
-def _plain(raw: Any) -> str:
+def plain(raw: Any) -> str:
     """``raw`` as the text to parse: white space and one layer of JSON string encoding taken off."""
     value = raw.strip() if isinstance(raw, str) else json.dumps(raw)
     if len(value) >= 2 and value[0] == value[-1] == '"':

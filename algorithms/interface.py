@@ -450,6 +450,10 @@ class Model(ABC):
     def save(self, directory: Path) -> None:
         """Write the artifact's files into an existing, empty folder, in the format that SageMaker's users know."""
 
+    def save_as(self, directory: Path, version: tuple[int, ...]) -> None:
+        """``save``, in the format of SageMaker's image of that version, where versions differ."""
+        self.save(directory)
+
 
 class Algorithm(ABC):
     """One algorithm: declarations, and two functions. It holds no state; it is never instantiated."""

@@ -52,8 +52,8 @@ class Settings:
         multi_model: models are loaded and unloaded while the server runs.
         models_memory: bytes that they may need together; None leaves it to the machine.
         inference_outputs: outputs selected instead of the model's columns.
-        image_version: the version of SageMaker's image, as in ``(1, 2, 1)`` for 1.2-1, whose answers are wanted; None
-            for the newest.
+        image_version: the version of SageMaker's image, as in ``(1, 2, 1)`` for 1.2-1, whose answers and model files
+            are wanted; None for the newest.
         ensemble: several models in one folder answer together.
         structured_logs: the server writes its log as a JSON object a line.
         progress: the number of an open file that is told how far training has come; None for none.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from algorithms.errors import ModelError, PredictionError
 from algorithms.figures import Figure, Sample, largest, names_of
 from algorithms.interface import NO_PARAMETERS, Model
 from algorithms.quality import classified, confusion, regressed
+from algorithms.xgb import pickled
 from algorithms.xgb.data import widened
 from algorithms.xgb.documents import load_booster, looks_like_model
 from algorithms.xgb.messages import first_line
@@ -29,6 +30,8 @@ from recordio.limits import PREDICTION_MEMORY
 FILE = "xgboost-model"
 _NUMBERED = re.compile(r"f\d+")
 _OWN_NAME = re.compile(rf"{FILE}(-(\d+))?")
+_FIRST_NOT_PICKLED = 1, 3, 1
+"""The version of SageMaker's image, 1.3-1, from which on XGBoost's own format is written."""
 _VOTED = ("multi:softmax", "binary:hinge")
 
 
@@ -114,9 +117,16 @@ class XGBModel(Model):
 
     def save(self, directory: Path) -> None:
         """Write ``xgboost-model`` in XGBoost's UBJSON, or ``xgboost-model-0``, ``-1`` and so on for several."""
+        self._write(directory, portable)
+
+    def save_as(self, directory: Path, version: tuple[int, ...]) -> None:
+        """The same, pickled for versions before 1.3-1."""
+        self._write(directory, pickled.dumps if version < _FIRST_NOT_PICKLED else portable)
+
+    def _write(self, directory: Path, written: Callable[[xgb.Booster], bytes]) -> None:
         names = [FILE] if len(self.boosters) == 1 else [f"{FILE}-{number}" for number in range(len(self.boosters))]
         for name, booster in zip(names, self.boosters, strict=True):
-            (directory / name).write_bytes(portable(booster))
+            (directory / name).write_bytes(written(booster))
 
     def _scores(self, batch: Batch) -> np.ndarray:
         all_scores = [self._score(number, batch) for number in range(len(self.boosters))]

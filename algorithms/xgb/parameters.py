@@ -268,9 +268,9 @@ class XGBoostHyperparameters(Hyperparameters):
         when="subsample is below 1",
         help="How rows are drawn.",
     )
-    prob_buffer_row: int | None = integer(
+    prob_buffer_row: int | None = integer(  # xgboost:1 took 1.0, as AWS's Kubernetes samples state it
         default=None,
-        above=1,
+        at_least=1,
         help="Size of a buffer for rows.",
         no_effect=_DROPPED + "XGBoost has had no such parameter since 0.7.",
     )

@@ -78,9 +78,8 @@ def _write(value: Any, out: bytearray) -> None:
         out += big_endian.tobytes()
     elif isinstance(value, dict):
         out += b"{"
-        for name, inner in value.items():
-            encoded = name.encode()
-            out += _length(len(encoded)) + encoded
+        for key, inner in value.items():
+            out += name(key)
             _write(inner, out)
         out += b"}"
     elif isinstance(value, list):
@@ -99,6 +98,12 @@ def _write(value: Any, out: bytearray) -> None:
         out += b"D" + struct.pack(">d", value)
     else:
         raise TypeError(f"a {type(value).__name__} has no form in UBJSON")
+
+
+def name(text: str) -> bytes:
+    """The name of a member of an object, as it is written before its value."""
+    encoded = text.encode()
+    return _length(len(encoded)) + encoded
 
 
 def _length(number: int) -> bytes:

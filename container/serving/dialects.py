@@ -29,7 +29,7 @@ class Dialect:
             CSV as a list in brackets; elsewhere they are fields of their own.
         lines_in_batch: in batch transform an answer in JSON or JSON Lines has the lines of one in CSV.
         one_line_csv: outside of batch transform, all rows of a CSV answer are joined by commas.
-        always_csv: outside of batch transform the answer is CSV, whatever Accept says.
+        always_csv: the answer is CSV, whatever Accept says, except where outputs are selected.
         label_size: the only ``label_size`` that the content type of a CSV request may state, without any effect; None
             takes any, and so many leading fields are left out.
         empty_status: the status that answers an empty body.
@@ -98,7 +98,7 @@ _MULTI_MODEL = {
 
 
 _EARLIER = {
-    # Images before 1.2-2: one line, whatever was accepted, which many notebooks split at commas.
+    # Images before 1.2-2 read Accept for selected outputs only: one line, which many notebooks split at commas.
     "xgboost": ((1, 2, 2), replace(XGBOOST, one_line_csv=True, always_csv=True)),
 }
 

@@ -134,10 +134,11 @@ def _answer(request: Request, endpoint: Endpoint) -> tuple[bytes, str, int]:
     declared = media.request_type(request.body, request.content_type, serving, dialect)
     with endpoint.reading(request.body):
         batch = media.read(request.body, declared, serving, model.feature_dim)
-    default = endpoint.default_accept or _default(endpoint, declared.media_type)
-    media_type = media.negotiate(request.accept, serving.answers, default, dialect.answered_by_default)
-    if dialect.always_csv and not endpoint.batch and not endpoint.outputs:
+    if dialect.always_csv and not endpoint.outputs:
         media_type = CSV
+    else:
+        default = endpoint.default_accept or _default(endpoint, declared.media_type)
+        media_type = media.negotiate(request.accept, serving.answers, default, dialect.answered_by_default)
     media.check_writable(batch, media_type)
     if endpoint.outputs:
         with endpoint.selected(batch) as found:

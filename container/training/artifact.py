@@ -24,15 +24,17 @@ class Artifact:
 
     Args:
         leads: this host writes the model; of several hosts, which may share the folder, the others write nothing.
+        image_version: that of SageMaker's image in whose format models are written; None for the newest.
 
     Attributes:
         exists: a model of this job was written, here or by the host that leads.
     """
 
-    def __init__(self, directory: Path, *, leads: bool = True) -> None:
+    def __init__(self, directory: Path, *, leads: bool = True, image_version: tuple[int, ...] | None = None) -> None:
         self.directory = directory
         self.exists = False
         self._leads = leads
+        self._version = image_version
         self._files: set[Path] = set()
 
     def prepare(self) -> None:
@@ -67,7 +69,10 @@ class Artifact:
             return []
         staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.directory))
         try:
-            model.save(staging)
+            if self._version is None:
+                model.save(staging)
+            else:
+                model.save_as(staging, self._version)
             files = sorted(file.relative_to(staging) for file in staging.rglob("*") if file.is_file())
             for file in files:
                 synchronise(staging / file)

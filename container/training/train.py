@@ -56,7 +56,7 @@ def run(paths: Paths, settings: Settings, output: Output | None = None, host: Ho
 
 
 def _run(paths: Paths, settings: Settings, output: Output, host: SoleHost | HostOfSeveral) -> int:
-    artifact = Artifact(paths.model, leads=host.leads)
+    artifact = Artifact(paths.model, leads=host.leads, image_version=settings.image_version)
     code = failure.EXIT_CODE
     with Stop() as stop:
         try:

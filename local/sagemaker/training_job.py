@@ -22,7 +22,7 @@ from container.paths import Paths
 from container.settings import job
 from local import together
 from local.lost_hosts import LostHosts
-from local.sagemaker import channels, pipes, s3, without_effect
+from local.sagemaker import channels, images, pipes, s3, without_effect
 from local.sagemaker.checkpoints import Checkpoints
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.cloudwatch import Log
@@ -318,9 +318,11 @@ class Job:
     def _environment(self) -> dict[str, str]:
         sharing = self._cloud.at_once * len(self._hosts)
         threads = str(max(1, len(os.sched_getaffinity(0)) // sharing))
+        version = images.version(self._record["AlgorithmSpecification"]["TrainingImage"])
         return {
             "OMP_NUM_THREADS": threads,
             "OBA_HOSTS_HERE": str(len(self._hosts)),
+            **({"SAGEMAKER_IMAGE_VERSION": version} if version else {}),
             **self._record.get("Environment", {}),
             "TRAINING_JOB_NAME": self._name,
             "TRAINING_JOB_ARN": self._record["Arn"],

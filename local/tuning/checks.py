@@ -154,7 +154,7 @@ def _range_problems(one: Range, field: Field) -> list[str]:
 
 def _taken(field: Field, value: str) -> bool:
     try:
-        field.parse(value)
+        field.parse(hyperparameters.plain(value))
     except ValueError:
         return False
     return True

@@ -91,6 +91,22 @@ def test_pickled_boosters_of_every_old_version_are_read(tmp_path, version):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("parameters", [{"num_round": 3}, {"num_round": 2, "kfold": 2}])
+def test_models_for_old_images_are_pickled_as_those_wrote_them(tmp_path, parameters):
+    features, labels = rows()
+    model = fit((features, 100 + 10 * labels), **parameters)
+    for name, version in {"old": (1, 2, 2), "new": (1, 3, 1), "newest": None}.items():
+        (tmp_path / name).mkdir()
+        model.save(tmp_path / name) if version is None else model.save_as(tmp_path / name, version)
+    matrix = xgb.DMatrix(features)
+    for file, own in zip(sorted((tmp_path / "old").iterdir()), model.boosters, strict=True):
+        opened = pickle.loads(file.read_bytes())  # noqa: S301 - written above
+        np.testing.assert_array_equal(opened.predict(matrix), own.predict(matrix))
+        assert (tmp_path / "new" / file.name).read_bytes() == (tmp_path / "newest" / file.name).read_bytes()
+    again = XGBoost.load(tmp_path / "old").predict(Batch(features))["score"]
+    np.testing.assert_array_equal(again, model.predict(Batch(features))["score"])
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_pickled_booster_of_today_is_read_in_every_protocol(protocol):
     features = rows()[0]

@@ -344,7 +344,7 @@ def test_what_takes_too_much_memory_is_named_as_the_job_states_it():
         ({"eval_metric": "error@x"}, "'eval_metric'"),
         ({"eval_metric": "<function f>"}, "'eval_metric'"),
         ({"seed": 2**31}, "'seed'"),
-        ({"prob_buffer_row": 1}, "'prob_buffer_row'"),
+        ({"prob_buffer_row": 0}, "'prob_buffer_row'"),
     ],
 )
 def test_a_broken_rule_is_named(given, text):
@@ -363,6 +363,17 @@ def test_a_broken_rule_is_named(given, text):
 def test_what_only_exact_trees_cannot_have_is_taken_where_none_are_grown(given):
     """``updater`` overrides ``tree_method``, which a linear booster has no use for; all rows are drawn in one way."""
     fit(**given)
+
+
+def test_all_defaults_of_the_first_image_stated_train():
+    """What AWS's samples for Kubernetes state, for xgboost:1: every default, in the form of that image."""
+    sample = (
+        "base_score=0.5 booster=gbtree csv_weights=0 dsplit=row grow_policy=depthwise lambda_bias=0.0 max_bin=256 "
+        "max_leaves=0 normalize_type=tree objective=reg:linear one_drop=0 prob_buffer_row=1.0 process_type=default "
+        "rate_drop=0.0 refresh_leaf=1 sample_type=uniform scale_pos_weight=1.0 silent=0 sketch_eps=0.03 skip_drop=0.0 "
+        "tree_method=auto tweedie_variance_power=1.5 updater=grow_colmaker,prune"
+    )
+    fit(num_round=3, **dict(pair.split("=") for pair in sample.split()))
 
 
 def test_hyperparameters_without_effect_are_accepted_with_a_warning():

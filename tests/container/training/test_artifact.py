@@ -23,6 +23,9 @@ class Files:
             if self.fail:
                 raise self.fail
 
+    def save_as(self, directory, version):
+        (directory / "version").write_text(str(version))
+
 
 @pytest.fixture
 def artifact(tmp_path):
@@ -39,6 +42,12 @@ def test_files_and_folders_arrive_and_the_staging_folder_goes(artifact, tmp_path
     assert artifact.write(Files({"model_algo-1": b"m", "extra/a": b"a"})) == [Path("extra/a"), Path("model_algo-1")]
     assert content(tmp_path / "model") == {"extra/a": b"a", "model_algo-1": b"m"}
     assert not list((tmp_path / "model").glob(".*"))
+
+
+def test_the_format_is_that_of_the_image_that_is_asked_for(tmp_path):
+    artifact = Artifact(tmp_path, image_version=(1, 2, 1))
+    assert artifact.write(Files({"model_algo-1": b"m"})) == [Path("version")]
+    assert (tmp_path / "version").read_text() == "(1, 2, 1)"
 
 
 def test_a_later_model_takes_the_place_of_the_earlier_one_whole(artifact, tmp_path):

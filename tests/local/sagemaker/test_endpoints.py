@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
+import tarfile
 import time
 from datetime import UTC
 from uuid import UUID
@@ -325,19 +328,24 @@ def test_a_registered_version_of_a_model_is_approved_and_deployed(up, models):
 
 
 def test_xgboost_answers_as_the_image_of_its_tag(up):
-    """Images before 1.2-2 join rows by commas, at which AWS's notebooks on them split."""
+    """Images before 1.2-2 join rows by commas, at which AWS's notebooks on them split; those before 1.3-1 pickle."""
     image = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:{}"
-    job = request("trees", image=image.format("1.7-1"), HyperParameters={"num_round": "2"})
-    job["InputDataConfig"][0]["ContentType"] = "text/csv"
-    up.sagemaker.create_training_job(**job)
-    place = ended(up, "trees")["ModelArtifacts"]
+    for name, tag in {"trees": "1.7-1", "pickled": "1.0-1-cpu-py3"}.items():
+        job = request(name, image=image.format(tag), HyperParameters={"num_round": "2"})
+        job["InputDataConfig"][0]["ContentType"] = "text/csv"
+        up.sagemaker.create_training_job(**job)
+    artifacts = {name: ended(up, name)["ModelArtifacts"]["S3ModelArtifacts"] for name in ("trees", "pickled")}
+    with tarfile.open(fileobj=io.BytesIO(object_at(up, artifacts["pickled"]))) as archive:
+        booster = pickle.load(archive.extractfile("xgboost-model"))  # noqa: S301 - written above
+    assert booster.num_boosted_rounds() == 2
     tags = {
         "joined": ("1.0-1-cpu-py3", {}),
         "lines": ("1.7-1", {}),
         "asked": ("0.90-2", {"SAGEMAKER_IMAGE_VERSION": "1.7-1"}),
     }
     for name, (tag, environment) in tags.items():
-        container = {"Image": image.format(tag), "ModelDataUrl": place["S3ModelArtifacts"], "Environment": environment}
+        place = artifacts["pickled" if name == "joined" else "trees"]
+        container = {"Image": image.format(tag), "ModelDataUrl": place, "Environment": environment}
         up.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
     deployed(up, "tags", **dict.fromkeys(tags, 1))
     asked = {"EndpointName": "tags", "ContentType": "text/csv", "Body": "1\n2\n3"}

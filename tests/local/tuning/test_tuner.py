@@ -303,6 +303,19 @@ def test_a_range_from_an_end_that_the_hyperparameter_does_not_take_is_tried_with
     assert "needs a range above 0" in logarithmic.ranges[0].problems()[0]
 
 
+def test_words_in_quotation_marks_are_taken_as_training_takes_them():
+    # AWS's Step Functions SDK sends the values of a CategoricalParameter as JSON strings
+    words = [{"Name": "init_method", "Values": ['"kmeans++"', '"random"']}]
+    job = request(
+        ParameterRanges={"CategoricalParameterRanges": words},
+        ResourceLimits={"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1},
+    )
+    job["TrainingJobDefinition"]["StaticHyperParameters"] |= {"k": '"3"'}
+    check(from_request(job), {"": registry.find("kmeans")}, tunable_only=True)
+    words[0]["Values"].append('"best"')
+    assert "The value '\"best\"' of the range" in refusal(job)
+
+
 def test_requests_that_cannot_be_are_refused_with_the_reason():
     def ranges(kind, **one):
         return {"ParameterRanges": {f"{kind}ParameterRanges": [one]}}
