@@ -13,7 +13,7 @@ from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
 from algorithms.linear_learner.design import Design, PlainRows, TurnedRows, blockwise
 from algorithms.linear_learner.losses import CURVATURES, KINKED, make_loss
-from algorithms.linear_learner.newton import Curved, Values, minimise_together
+from algorithms.linear_learner.newton import Curved, Values, minimise_together, pays
 from algorithms.linear_learner.preprocessing import Problem, row_weights
 from algorithms.linear_learner.scaling import mean_and_deviation
 
@@ -41,10 +41,6 @@ texts."""
 
 NEWTON_TOLERANCE, NEWTON_KEPT_TOLERANCE = 1e-3, 1e-8
 """The same of Newton's method, before the last step: after it a tenth of this share is left, or less."""
-NEWTON_PRODUCTS, NEWTON_CELLS, SOFTMAX_PRODUCTS = 3e7, 1 << 20, 3
-"""Up to so many products for the second derivatives and their equations, and of several outputs so many products of two
-columns in all rows, Newton's method takes less time than L-BFGS, whose steps are many; of several outputs each product
-counts so often for every fold: where classes have few rows or none, what L-BFGS leaves undone predicts better."""
 MOST_HELD = 1
 """Up to so many rows that a fold holds out, for each weight, it has second derivatives of its own. Those of more rows
 are nearly those of all, and their equations would take long."""
@@ -154,10 +150,7 @@ class Objective:
             return None
         if not isinstance(plain, PlainRows) or plain.features.dtype != np.float64:
             return None
-        products = rows * (columns * self.outputs) ** 2 + self.size**3
-        if self.outputs > 1:
-            products *= SOFTMAX_PRODUCTS * len(self.folds)
-        if products > NEWTON_PRODUCTS or (self.outputs > 1 and rows * columns**2 > NEWTON_CELLS):
+        if not pays(rows, columns, self.outputs, len(self.folds)):
             return None
         return np.column_stack([plain.features, np.full(len(self.labels), float(self.hp.use_bias))])
 
@@ -267,7 +260,7 @@ class Objective:
         assert self.columns is not None, "Newton's method was chosen"
         m, rows, c = len(points), len(self.labels), self.outputs
         losses, slopes = self.losses(self._newton_scores(points))
-        share = self.share[:, numbers]
+        share = self._shares(numbers)
         weights = points.reshape(m, -1, c)
         pulled = self._pulled(numbers, weights)
         pull = self._pull(pulled, weights) if self.hosts.rank == 0 else 0.0
@@ -283,7 +276,7 @@ class Objective:
         assert self.columns is not None, "Newton's method was chosen"
         rows, c, q = len(self.labels), self.outputs, self.columns.shape[1]
         curves = CURVATURES[self.hp.loss_name](self._newton_scores(points))
-        share = self.share[:, numbers]
+        share = self._shares(numbers)
         known = np.maximum(np.count_nonzero(share, axis=1), 1)
         mean = np.einsum("nmbc,nm->nbc", curves, share) / known[:, None, None]
         if (of_rows := row_weights(self.problem, self.labels, self.hp)) is not None:
@@ -321,6 +314,11 @@ class Objective:
         lacking = root[:, :, :, None, :] * rows[:, :, None, :, None]  # (m, h, c, q, c)
         return np.asarray(lacking.reshape(len(numbers), -1, self.size))
 
+    def _shares(self, numbers: np.ndarray) -> np.ndarray:
+        """(n, m) what rows' slopes count in the means of the models of these numbers."""
+        every = len(numbers) == len(self.folds) and numbers[-1] == self.folds[-1]
+        return self.share[:, : self.whole or 1] if every else self.share[:, numbers]
+
     def _pulls(self) -> np.ndarray:
         """(r + 1,) second derivatives of the penalty, and of the bias' prior."""
         pulls = self.penalty * self.shrink
@@ -329,17 +327,19 @@ class Objective:
 
     def _pull(self, pulled: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """(m,) the penalty, with the prior, of which these are the gradients; see ``_pulled``."""
-        of_weights = np.einsum("mqc,mqc->m", pulled, weights)
-        return np.asarray(0.5 * (of_weights - self.usual_bias * pulled[:, -1].sum(axis=1)))
+        of_weights = np.vecdot(pulled.reshape(len(pulled), -1), weights.reshape(len(weights), -1))
+        if self.usual_bias:
+            of_weights = of_weights - self.usual_bias * pulled[:, -1].sum(axis=1)
+        return np.asarray(0.5 * of_weights)
 
     def _pulled(self, numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """(m, r + 1, c) the gradients of the penalty, and of the bias' prior, in the weights (m, r + 1, c) of the
         models of these numbers."""
         pulls = self._pulls().astype(weights.dtype, copy=False)
         pulled = pulls[:, None] * weights
-        pulled[:, -1] -= pulls[-1] * weights.dtype.type(self.usual_bias)
-        folds = numbers < self.whole
-        if self.design.of_folds is not None and folds.any():
+        if self.usual_bias:
+            pulled[:, -1] -= pulls[-1] * weights.dtype.type(self.usual_bias)
+        if self.design.of_folds is not None and (folds := numbers < self.whole).any():
             pulled[folds, :-1] = self.penalty * (self.design.of_folds[numbers[folds]] @ weights[folds, :-1])
         return np.asarray(pulled)
 

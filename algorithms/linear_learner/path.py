@@ -18,6 +18,7 @@ by the leader's.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -312,11 +313,14 @@ def _between(points: list[Point]) -> float:
     if not 0 < at < len(points) - 1:
         return points[at].penalty
     near = points[at - 1 : at + 2]
-    x, y = np.log([point.penalty for point in near]), np.array([point.doubted for point in near])
-    if not np.isfinite(y).all() or y[0] + y[2] <= 2 * y[1]:
-        return points[at].penalty
-    curve = np.polyfit(x - x[1], y, 2)
-    return float(np.exp(np.clip(x[1] - curve[1] / (2 * curve[0]), x[2], x[0])))
+    x = [math.log(point.penalty / near[1].penalty) for point in near]
+    rises = [point.doubted - near[1].doubted for point in near]
+    if not all(map(math.isfinite, rises)) or rises[0] + rises[2] <= 0:
+        return near[1].penalty
+    slopes = rises[0] / x[0], rises[2] / x[2]
+    bend = (slopes[0] - slopes[1]) / (x[0] - x[2])
+    lowest = (bend * x[0] - slopes[0]) / (2 * bend)
+    return near[1].penalty * math.exp(min(max(lowest, x[2]), x[0]))
 
 
 def _lowest(points: list[Point]) -> int:
