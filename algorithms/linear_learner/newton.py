@@ -2,8 +2,10 @@
 
 A step solves the equations of the second derivatives. These are taken of all rows, of which the problems are folds, and
 serve until steps gain too little by them: the equations are then made and solved once for all problems, less the rows
-that a fold lacks, and two to five steps from the minimum at a neighbouring penalty are enough. All problems take each
-step together, in arrays with one row for each: of 20 rows in ten folds, calls cost more than arithmetic.
+that a fold lacks, and two to five steps from the minimum at a neighbouring penalty are enough. What the gradients tell
+meanwhile of how second derivatives have changed is put in by BFGS' formula (Nocedal and Wright, "Numerical
+Optimization", 2006, algorithm 7.4), so that they serve for half as many steps again. All problems take each step
+together, in arrays with one row for each: of 20 rows in ten folds, calls cost more than arithmetic.
 
 Where rows are few beside the weights, what a fold lacks matters: with the second derivatives of rows that it does not
 know, steps hardly move their scores, and a search ends with those of a stronger penalty than the one that it is for.
@@ -102,7 +104,7 @@ def minimise_together(
     hosts: Hosts = ONE_HOST,
 ) -> np.ndarray:
     """The minimum of each convex problem, (m, p): after a step of which no more is to be gained than a share
-    ``tolerance`` of the value, or after so many steps.
+    ``tolerance`` of its value, or of the mean of all where that is larger, or after so many steps.
 
     Args:
         evaluate, curvature: with the rows of all ``hosts``, which call them at the same time, and have the same values
@@ -112,7 +114,7 @@ def minimise_together(
     found, points = starts.copy(), starts
     running = np.arange(len(starts))
     at = evaluate(running, points)
-    values = np.abs(at.value)
+    values = np.array(at.value)
     solve: Solve | None = None
     pairs: list[Pair] = []
     promised = 0.0
@@ -123,8 +125,7 @@ def minimise_together(
             pairs = []
             solve = _solver(curvature(running, points), running, hosts)
             direction, slope = _direction(solve, running, at.gradient, pairs, hosts)
-        level = values.sum() / len(values)
-        near = -slope <= 2 * tolerance * np.maximum(np.abs(at.value), level)
+        near = -slope <= 2 * tolerance * np.maximum(np.abs(at.value), _level(values))
         if np.count_nonzero(near):
             found[running[near]] = points[near] + direction[near]
             running, points, direction, slope = running[~near], points[~near], direction[~near], slope[~near]
@@ -149,9 +150,15 @@ def minimise_together(
                 return found
         pairs.append(Pair.between(move, new.gradient - at.gradient))
         points, at = there, new
-        values[running] = np.abs(at.value)
+        values[running] = at.value
     found[running] = points
     return found
+
+
+def _level(values: np.ndarray) -> float:
+    """How large these values are in the mean, of those that are finite."""
+    finite = values[np.isfinite(values)]
+    return float(np.abs(finite).sum()) / max(len(finite), 1)
 
 
 Solve = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -199,7 +206,8 @@ def _apart(factor: np.ndarray, lacking: np.ndarray, numbers: np.ndarray) -> Solv
 def _direction(
     solve: Solve, numbers: np.ndarray, gradient: np.ndarray, pairs: list[Pair], hosts: Hosts
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Quasi-Newton steps (m, p), and the slopes (m,) along them."""
+    """Steps (m, p), by the second derivatives and the ``pairs`` of the steps since then, the oldest first; and the
+    slopes (m,) along them."""
     right, shares = -gradient, []
     for pair in reversed(pairs):
         shares.append(np.vecdot(pair.move, right) * pair.inverse)
