@@ -123,6 +123,11 @@ class Design:
         return self.rows.features.dtype
 
     @property
+    def is_turned(self) -> bool:
+        """Whether columns are uncorrelated, of mean square 1."""
+        return self.back is not None and bool((self.mean_square == 1).all())
+
+    @property
     def columns(self) -> int:
         """Number of weights of one output."""
         return len(self.shrink)

@@ -220,7 +220,9 @@ def _best_scaling(
         objective = Objective(hp, problem, design, labels, held, rows, hosts)
         near = usual if first is None else first
         begin = max(usual - BEFORE, 0) if objective.starts_slowly and hp.wd == AUTO else near
-        points = _search(objective, penalties, begin, near, HOPELESS * lowest_of_all, rows, held, judged, job)
+        nothing = [objective.nothing() for _ in objective.folds]
+        start = nothing if best is None else objective.like(best.models, best.folds)
+        points = _search(objective, start, penalties, begin, near, HOPELESS * lowest_of_all, rows, held, judged, job)
         at = _lowest(points)
         first = penalties.index(points[at].penalty)  # where another scaling has its best penalty, too, or next to it
         if best is None or points[at].doubted < lowest_of_all:
@@ -330,6 +332,7 @@ def _lowest(points: list[Point]) -> int:
 
 def _search(
     objective: Objective,
+    start: list[np.ndarray],
     penalties: tuple[float, ...],
     first: int,
     near: int,
@@ -339,7 +342,7 @@ def _search(
     judged: Rows | None,
     job: Job,
 ) -> list[Point]:
-    """The points of one path, the strongest penalty first.
+    """The points of one path, the strongest penalty first, searched from these models of the folds.
 
     It goes from penalty number ``first`` on to weaker ones until they get worse; and where none was better than the
     first, from that to stronger ones, until one is worse. It ends at number ``near``, where good ones are looked for,
@@ -348,9 +351,8 @@ def _search(
     """
     patience = WORSE if rows < FEW_ROWS else 1
     share = rows / total(job.hosts, len(objective.labels))
-    nothing = [objective.nothing() for _ in objective.folds]
     points: list[Point] = []
-    found, begun = [nothing], [nothing]
+    found, begun = [start], [start]
     for at, penalty in enumerate(penalties[first:], start=first):
         found = [*found[-2:], _minimised(objective, penalty, found)]
         begun = found if len(points) < 2 else begun

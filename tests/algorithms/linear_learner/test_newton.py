@@ -11,6 +11,7 @@ from scipy.stats import binom
 from sklearn import datasets, linear_model
 from sklearn.preprocessing import StandardScaler
 
+from algorithms.common.hosts import ONE_HOST
 from algorithms.linear_learner import design, losses
 from algorithms.linear_learner.design import designs
 from algorithms.linear_learner.fit import train
@@ -367,3 +368,21 @@ def test_rows_of_a_factor_have_the_products_that_it_is_of():
     np.testing.assert_allclose(factor @ factor.T, products, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(inner.T @ products @ inner, np.eye(20), atol=1e-6)
     assert not np.any(design._factored(np.zeros((3, 3)))[0])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_another_scaling_begins_with_the_scores_of_the_last_one(classes):
+    x, y = datasets.load_iris(return_X_y=True)
+    chosen = slice(50 if classes == 2 else 0, None, 2)
+    x, y = x[chosen] * [1, 10, 100, 0.1], y[chosen] - (3 - classes)
+    kind = {"num_classes": 3} if classes == 3 else {}
+    hp = hyperparameters("multiclass_classifier" if kind else "binary_classifier", **kind)
+    batch = Batch(x.astype(np.float32), y.astype(np.float32))
+    held, problem = folds(batch, hp, 0).held, study(batch, hp)
+    made = designs(problem, batch, hp, held, len(y), ONE_HOST)
+    first, *others = (Objective(hp, problem, made_, batch.labels, held, len(y), ONE_HOST) for made_ in made)
+    first.penalty = 1e-3
+    points = first.minimise(first.folds, [first.nothing() for _ in first.folds])
+    assert len(others) == classes - 1
+    for other in others:
+        np.testing.assert_allclose(other.scores(other.like(first, points)), first.scores(points), rtol=1e-3, atol=1e-3)
