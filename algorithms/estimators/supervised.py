@@ -30,6 +30,23 @@ def _refuse_texts(y: Any) -> None:
             ) from None
 
 
+def _classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted classes, and the number (n,) of each label's.
+
+    Whole numbers of few kinds are classes, which scikit-learn would take as long to say as a small model takes.
+
+    Raises:
+        ValueError: in scikit-learn's words, the labels are none of classes.
+    """
+    if labels.dtype.kind not in "biuf":
+        check_classification_targets(labels)
+        return np.unique(labels, return_inverse=True)
+    classes, numbers = np.unique(labels, return_inverse=True)
+    if len(classes) > len(labels) / 2 or not np.all(classes == np.trunc(classes)):
+        check_classification_targets(labels)
+    return classes, numbers
+
+
 class Supervised(ABC, Estimator):
     """The base of estimators that are trained from rows and labels, checked in scikit-learn's words."""
 
@@ -61,8 +78,7 @@ class Classifies(ClassifierMixin, Supervised):
 
     def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:
         rows, labels, weights = self._rows(X, y, sample_weight)
-        check_classification_targets(labels)
-        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        self.classes_, numbers = _classes_of(labels)
         return self._fit(Batch(rows, numbers.astype(np.float32), weights), self._kind(self._count()))
 
     def _count(self) -> int:

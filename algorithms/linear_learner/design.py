@@ -12,15 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg.lapack import dpstrf, dtrtri
 
 from algorithms.common.blas import squared
 from algorithms.common.hosts import from_leader, packed, total, unpacked
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
+from algorithms.linear_learner.losses import CURVATURES
+from algorithms.linear_learner.newton import pays
 from algorithms.linear_learner.preprocessing import Problem, one_label
 from algorithms.linear_learner.scaling import (
     DENSE_CELLS,
@@ -119,6 +123,11 @@ class Design:
         return self.rows.features.dtype
 
     @property
+    def is_turned(self) -> bool:
+        """Whether columns are uncorrelated, of mean square 1."""
+        return self.back is not None and bool((self.mean_square == 1).all())
+
+    @property
     def columns(self) -> int:
         """Number of weights of one output."""
         return len(self.shrink)
@@ -191,25 +200,27 @@ def designs(
     n, d = total(hosts, features.shape[0]), features.shape[1]
     scaler = problem.scaler
     turn = hp.l1 in (AUTO, 0)  # absolute values of weights are not those of turned ones
+    curved = max(held.shape[1], 1) if hp.loss_name in CURVATURES else None
+    make = partial(_design, problem, features=features, turn=turn, curved=curved, hosts=hosts)
     if not isinstance(features, np.ndarray):
         known = _stated(hp) or (problem.sparse and not hp.states("num_point_for_scaler"))
         scale = scaler.scale if known else sparse_scale(features, hosts)
         differ = not _stated(hp) and hp.wd == AUTO and turn and np.ptp(scale) > 0
         for tried in (scale, np.ones_like(scale)) if differ else (scale,):
-            design = _design(problem, Scaler(np.zeros_like(scale), tried), features, turn, hosts)
+            design = make(Scaler(np.zeros_like(scale), tried))
             yield replace(design, near_zero=_are_near_zero(features, tried, hosts))
         return
-    yield _design(problem, scaler, features, turn, hosts)
+    yield make(scaler)
     differ = from_leader(hosts, lambda: bool(np.log(scaler.scale).std() > SAME))
     if _stated(hp) or hp.wd != AUTO or not turn:
         return
     if rows < MANY_ROWS * d and differ:
-        yield _design(problem, Scaler(scaler.shift, np.ones_like(scaler.scale)), features, turn, hosts)
+        yield make(Scaler(scaler.shift, np.ones_like(scaler.scale)))
     if problem.outputs > 1 and rows < MANY_ROWS * max(d, problem.outputs) and d <= WITHIN_COLUMNS:
         scaled, labels = DenseRows(features, scaler).features, one_label(batch)
         within = _within_classes(scaled, labels, problem.outputs, held, rows / n, hosts)
         if within is not None:
-            yield _design(problem, scaler, features, turn, hosts, within)
+            yield make(scaler, within=within)
 
 
 def _are_near_zero(features: sp.csr_array, scale: np.ndarray, hosts: Hosts) -> bool:
@@ -290,12 +301,15 @@ def _column_squares(scaler: Scaler, features: Features, hosts: Hosts) -> np.ndar
 def _design(
     problem: Problem,
     scaler: Scaler,
+    *,
     features: Features,
     turn: bool,
+    curved: int | None,
     hosts: Hosts,
     within: np.ndarray | None = None,
 ) -> Design:
-    """The design of these rows; for ``within`` see ``_rotated``."""
+    """The design of these rows, ``curved`` being the number of folds where the loss has second derivatives; for
+    ``within`` see ``_rotated``."""
     size = _size(scaler, features, hosts)
     scale = np.clip(scaler.scale.astype(np.float64) * size, SMALLEST, np.finfo(np.float32).max)
     scaler = Scaler(scaler.shift, scale.astype(np.float32))
@@ -306,6 +320,8 @@ def _design(
     if values <= EXACT_CELLS and min(n if turn else d, d) * problem.outputs <= EXACT_WEIGHTS:
         features = features.astype(np.float64)
     if turn and min(n, d) <= ROTATED_COLUMNS and (isinstance(features, np.ndarray) or _pays(n, d, values, problem)):
+        if n < d and curved is not None and features.dtype == np.float64 and pays(n, n + 1, problem.outputs, curved):
+            return _of_factor(scaler, features, size, hosts)
         return _rotated(scaler, features, size, hosts, within)
     squares = _column_squares(scaler, features, hosts).astype(np.float32)
     return Design(scaler, UnscaledRows(features, scaler), np.ones(d, np.float32), squares, size, None)
@@ -327,13 +343,11 @@ def _rotated(scaler: Scaler, features: Features, size: float, hosts: Hosts, with
     The leader's directions are taken: of the same numbers other processors may find other signs.
     """
     n, d = total(hosts, features.shape[0]), features.shape[1]
-    rows = DenseRows(features, scaler).features if isinstance(features, np.ndarray) else _scaled(scaler, features)
+    rows = _scaled(scaler, features)
     if n < d:
-        parts = [unpacked(part) for part in hosts.gather(packed(rows))]
-        together = concatenate([Batch(part) for part in parts]).features
+        together, mine = _together(rows, hosts)
         squares, left = from_leader(hosts, lambda: _eigen(_products(together) / n))
-        start = sum(part.shape[0] for part in parts[: hosts.rank])
-        turned = np.ascontiguousarray(left[start : start + rows.shape[0]] * np.sqrt(n), rows.dtype)
+        turned = np.ascontiguousarray(left[mine] * np.sqrt(n), rows.dtype)
         return _turned(scaler, PlainRows(turned), squares, size, OfRows(together, left / (np.sqrt(n) * squares)))
     (gram,) = hosts.sum(_gram(rows))
     if within is not None:
@@ -352,6 +366,41 @@ def _rotated(scaler: Scaler, features: Features, size: float, hosts: Hosts, with
     if rows.dtype == np.float32:
         return _turned(scaler, TurnedRows(rows, turn), squares, size, turn, of_folds)
     return _turned(scaler, PlainRows(np.ascontiguousarray(rows @ back, rows.dtype)), squares, size, turn, of_folds)
+
+
+def _of_factor(scaler: Scaler, features: Features, size: float, hosts: Hosts) -> Design:
+    """Fewer rows than columns, as those of the Cholesky factor of their products with each other: to Newton's method
+    one basis is as good as another, and singular vectors take twenty times as long. Of all hosts the leader factors."""
+    rows = _scaled(scaler, features)
+    together, mine = _together(rows, hosts)
+    factor, inner = from_leader(hosts, lambda: _factored(_products(together).astype(np.float64)))
+    squares = np.einsum("nr,nr->r", factor, factor) / len(factor)
+    shrink = np.ones(factor.shape[1], np.float32)
+    plain = PlainRows(np.ascontiguousarray(factor[mine]))
+    return Design(scaler, plain, shrink, squares.astype(np.float32), size, OfRows(together, inner))
+
+
+def _factored(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (n, r) of which these are the ``products`` (n, n), r being their rank, and (n, r) as what sums of the rows
+    that they are of, with the same products, they stand: by Cholesky's method with pivots (Higham, "Accuracy and
+    Stability of Numerical Algorithms", 2002, section 10.3)."""
+    diagonal = products.diagonal()
+    upper, pivots, rank, _ = dpstrf(products, tol=max(diagonal.max() * RANK, 1e-30))
+    if not rank:  # all rows are 0
+        return np.zeros((len(products), 1)), np.zeros((len(products), 1))
+    order = pivots - 1
+    factor, inner = np.zeros((2, len(products), rank))
+    upper = np.triu(upper[:rank])
+    factor[order] = upper.T
+    inner[order[:rank]] = dtrtri(upper[:, :rank])[0]
+    return factor, inner
+
+
+def _together(rows: Features, hosts: Hosts) -> tuple[Features, slice]:
+    """The rows of all hosts, and which of them are this one's."""
+    parts = [unpacked(part) for part in hosts.gather(packed(rows))]
+    start = sum(part.shape[0] for part in parts[: hosts.rank])
+    return concatenate([Batch(part) for part in parts]).features, slice(start, start + rows.shape[0])
 
 
 def _turned(
@@ -381,8 +430,10 @@ def _products(rows: Features) -> np.ndarray:
     return squared(rows) if isinstance(rows, np.ndarray) else (rows @ rows.T).toarray()
 
 
-def _scaled(scaler: Scaler, features: sp.csr_array) -> sp.csr_array:
-    """Sparse rows are never shifted."""
+def _scaled(scaler: Scaler, features: Features) -> Features:
+    """The rows by this scaler; sparse ones are never shifted."""
+    if isinstance(features, np.ndarray):
+        return DenseRows(features, scaler).features
     data = features.data * scaler.inverse[features.indices]
     return sp.csr_array((data, features.indices, features.indptr), shape=features.shape)
 

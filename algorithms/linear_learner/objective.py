@@ -13,7 +13,7 @@ from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts
 from algorithms.linear_learner.design import Design, PlainRows, TurnedRows, blockwise
 from algorithms.linear_learner.losses import CURVATURES, KINKED, make_loss
-from algorithms.linear_learner.newton import Curved, Values, minimise_together
+from algorithms.linear_learner.newton import Curved, Values, minimise_together, pays
 from algorithms.linear_learner.preprocessing import Problem, row_weights
 from algorithms.linear_learner.scaling import mean_and_deviation
 
@@ -41,10 +41,6 @@ texts."""
 
 NEWTON_TOLERANCE, NEWTON_KEPT_TOLERANCE = 1e-3, 1e-8
 """The same of Newton's method, before the last step: after it a tenth of this share is left, or less."""
-NEWTON_PRODUCTS, NEWTON_CELLS, SOFTMAX_PRODUCTS = 3e7, 1 << 20, 3
-"""Up to so many products for the second derivatives and their equations, and of several outputs so many products of two
-columns in all rows, Newton's method takes less time than L-BFGS, whose steps are many; of several outputs each product
-counts so often for every fold: where classes have few rows or none, what L-BFGS leaves undone predicts better."""
 MOST_HELD = 1
 """Up to so many rows that a fold holds out, for each weight, it has second derivatives of its own. Those of more rows
 are nearly those of all, and their equations would take long."""
@@ -87,9 +83,10 @@ class Objective:
         self.penalty = 0.0
         bias = 0.0 if hp.bias_wd_mult == AUTO else float(hp.bias_wd_mult) * design.size**2
         self.shrink = np.append(design.shrink, np.float32(bias))
+        self.first_bias = self._log_odds() if hp.use_bias and hp.loss_name == "logistic" else 0.0
         self.bias_pull, self.usual_bias = 0.0, 0.0
         if design.near_zero and hp.loss_name == "logistic" and hp.wd == hp.bias_wd_mult == AUTO and hp.use_bias:
-            self.bias_pull, self.usual_bias = 1 / (BIAS_VARIANCE * rows), self._log_odds()
+            self.bias_pull, self.usual_bias = 1 / (BIAS_VARIANCE * rows), self.first_bias
         l1 = 0.0 if hp.l1 == AUTO else float(hp.l1) / design.size
         self.l1 = np.repeat(np.append(np.full(design.columns, l1), 0), self.outputs).astype(np.float32) if l1 else None
         self.whole = held.shape[1]
@@ -132,10 +129,24 @@ class Objective:
         return float(np.log((counts[1] + 0.5) / (counts[0] + 0.5)))
 
     def nothing(self) -> np.ndarray:
-        """(p,) the model that looks at no column, from which a search begins."""
+        """(p,) the model that looks at no column, from which a search begins: of two classes, with their odds, which
+        saves it steps where one is rare."""
         weights = np.zeros((self.design.columns + 1, self.outputs), self.design.dtype)
-        weights[-1] = self.usual_bias
+        weights[-1] = self.first_bias
         return weights.ravel()
+
+    def like(self, other: Objective, points: list[np.ndarray]) -> list[np.ndarray]:
+        """Where a search begins in this scaling, (p,) for each of these ``points`` of another one: with the scores that
+        they have there, where Newton's method is used and columns are uncorrelated, which saves half of the steps; else
+        from ``nothing``."""
+        if self.columns is None or not self.design.is_turned:
+            return [self.nothing() for _ in points]
+        m, rows, c = len(points), len(self.labels), self.outputs
+        biases = np.array([point.reshape(-1, c)[-1] for point in points], np.float64)
+        scores = (other.scores(points) - biases).reshape(rows, m * c)
+        (products,) = self.hosts.sum(self.columns[:, :-1].T @ scores)
+        weights = (products / total(self.hosts, rows)).reshape(self.design.columns, m, c)
+        return [np.vstack([weights[:, place], biases[place]]).ravel() for place in range(m)]
 
     def _class_shares(self, inside: np.ndarray) -> np.ndarray:
         """(n, models) what rows count more in a fold that holds others of their class out: without that, a class of two
@@ -154,10 +165,7 @@ class Objective:
             return None
         if not isinstance(plain, PlainRows) or plain.features.dtype != np.float64:
             return None
-        products = rows * (columns * self.outputs) ** 2 + self.size**3
-        if self.outputs > 1:
-            products *= SOFTMAX_PRODUCTS * len(self.folds)
-        if products > NEWTON_PRODUCTS or (self.outputs > 1 and rows * columns**2 > NEWTON_CELLS):
+        if not pays(rows, columns, self.outputs, len(self.folds)):
             return None
         return np.column_stack([plain.features, np.full(len(self.labels), float(self.hp.use_bias))])
 
@@ -244,11 +252,11 @@ class Objective:
         def slopes(part: slice, scores: np.ndarray) -> np.ndarray:
             nonlocal values, bias
             share = self.share[part, numbers]
-            of_rows = (scores + stacked[-1]).reshape(len(scores), m, c)
-            losses, derivatives = self.of(of_rows, self.labels[part])
+            scores += stacked[-1]
+            losses, derivatives = self.of(scores.reshape(len(scores), m, c), self.labels[part])
             values = values + np.einsum("nm,nm->m", losses, share, dtype=np.float64)
             flat = np.ascontiguousarray((derivatives * share[:, :, None]).reshape(scores.shape), self.design.dtype)
-            bias = bias + flat.sum(axis=0)
+            bias = bias + np.ones(len(flat), flat.dtype) @ flat  # sums along rows take several times as long
             return flat
 
         weighted = blockwise(self.design.rows, stacked[:-1], slopes)
@@ -267,7 +275,7 @@ class Objective:
         assert self.columns is not None, "Newton's method was chosen"
         m, rows, c = len(points), len(self.labels), self.outputs
         losses, slopes = self.losses(self._newton_scores(points))
-        share = self.share[:, numbers]
+        share = self._shares(numbers)
         weights = points.reshape(m, -1, c)
         pulled = self._pulled(numbers, weights)
         pull = self._pull(pulled, weights) if self.hosts.rank == 0 else 0.0
@@ -283,7 +291,7 @@ class Objective:
         assert self.columns is not None, "Newton's method was chosen"
         rows, c, q = len(self.labels), self.outputs, self.columns.shape[1]
         curves = CURVATURES[self.hp.loss_name](self._newton_scores(points))
-        share = self.share[:, numbers]
+        share = self._shares(numbers)
         known = np.maximum(np.count_nonzero(share, axis=1), 1)
         mean = np.einsum("nmbc,nm->nbc", curves, share) / known[:, None, None]
         if (of_rows := row_weights(self.problem, self.labels, self.hp)) is not None:
@@ -321,6 +329,11 @@ class Objective:
         lacking = root[:, :, :, None, :] * rows[:, :, None, :, None]  # (m, h, c, q, c)
         return np.asarray(lacking.reshape(len(numbers), -1, self.size))
 
+    def _shares(self, numbers: np.ndarray) -> np.ndarray:
+        """(n, m) what rows' slopes count in the means of the models of these numbers."""
+        every = len(numbers) == len(self.folds) and numbers[-1] == self.folds[-1]
+        return self.share[:, : self.whole or 1] if every else self.share[:, numbers]
+
     def _pulls(self) -> np.ndarray:
         """(r + 1,) second derivatives of the penalty, and of the bias' prior."""
         pulls = self.penalty * self.shrink
@@ -329,17 +342,19 @@ class Objective:
 
     def _pull(self, pulled: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """(m,) the penalty, with the prior, of which these are the gradients; see ``_pulled``."""
-        of_weights = np.einsum("mqc,mqc->m", pulled, weights)
-        return np.asarray(0.5 * (of_weights - self.usual_bias * pulled[:, -1].sum(axis=1)))
+        of_weights = np.vecdot(pulled.reshape(len(pulled), -1), weights.reshape(len(weights), -1))
+        if self.usual_bias:
+            of_weights = of_weights - self.usual_bias * pulled[:, -1].sum(axis=1)
+        return np.asarray(0.5 * of_weights)
 
     def _pulled(self, numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """(m, r + 1, c) the gradients of the penalty, and of the bias' prior, in the weights (m, r + 1, c) of the
         models of these numbers."""
         pulls = self._pulls().astype(weights.dtype, copy=False)
         pulled = pulls[:, None] * weights
-        pulled[:, -1] -= pulls[-1] * weights.dtype.type(self.usual_bias)
-        folds = numbers < self.whole
-        if self.design.of_folds is not None and folds.any():
+        if self.usual_bias:
+            pulled[:, -1] -= pulls[-1] * weights.dtype.type(self.usual_bias)
+        if self.design.of_folds is not None and (folds := numbers < self.whole).any():
             pulled[folds, :-1] = self.penalty * (self.design.of_folds[numbers[folds]] @ weights[folds, :-1])
         return np.asarray(pulled)
 

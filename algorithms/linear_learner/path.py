@@ -18,6 +18,7 @@ by the leader's.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -219,7 +220,9 @@ def _best_scaling(
         objective = Objective(hp, problem, design, labels, held, rows, hosts)
         near = usual if first is None else first
         begin = max(usual - BEFORE, 0) if objective.starts_slowly and hp.wd == AUTO else near
-        points = _search(objective, penalties, begin, near, HOPELESS * lowest_of_all, rows, held, judged, job)
+        nothing = [objective.nothing() for _ in objective.folds]
+        start = nothing if best is None else objective.like(best.models, best.folds)
+        points = _search(objective, start, penalties, begin, near, HOPELESS * lowest_of_all, rows, held, judged, job)
         at = _lowest(points)
         first = penalties.index(points[at].penalty)  # where another scaling has its best penalty, too, or next to it
         if best is None or points[at].doubted < lowest_of_all:
@@ -312,11 +315,14 @@ def _between(points: list[Point]) -> float:
     if not 0 < at < len(points) - 1:
         return points[at].penalty
     near = points[at - 1 : at + 2]
-    x, y = np.log([point.penalty for point in near]), np.array([point.doubted for point in near])
-    if not np.isfinite(y).all() or y[0] + y[2] <= 2 * y[1]:
-        return points[at].penalty
-    curve = np.polyfit(x - x[1], y, 2)
-    return float(np.exp(np.clip(x[1] - curve[1] / (2 * curve[0]), x[2], x[0])))
+    x = [math.log(point.penalty / near[1].penalty) for point in near]
+    rises = [point.doubted - near[1].doubted for point in near]
+    if not all(map(math.isfinite, rises)) or rises[0] + rises[2] <= 0:
+        return near[1].penalty
+    slopes = rises[0] / x[0], rises[2] / x[2]
+    bend = (slopes[0] - slopes[1]) / (x[0] - x[2])
+    lowest = (bend * x[0] - slopes[0]) / (2 * bend)
+    return near[1].penalty * math.exp(min(max(lowest, x[2]), x[0]))
 
 
 def _lowest(points: list[Point]) -> int:
@@ -326,6 +332,7 @@ def _lowest(points: list[Point]) -> int:
 
 def _search(
     objective: Objective,
+    start: list[np.ndarray],
     penalties: tuple[float, ...],
     first: int,
     near: int,
@@ -335,7 +342,7 @@ def _search(
     judged: Rows | None,
     job: Job,
 ) -> list[Point]:
-    """The points of one path, the strongest penalty first.
+    """The points of one path, the strongest penalty first, searched from these models of the folds.
 
     It goes from penalty number ``first`` on to weaker ones until they get worse; and where none was better than the
     first, from that to stronger ones, until one is worse. It ends at number ``near``, where good ones are looked for,
@@ -344,9 +351,8 @@ def _search(
     """
     patience = WORSE if rows < FEW_ROWS else 1
     share = rows / total(job.hosts, len(objective.labels))
-    nothing = [objective.nothing() for _ in objective.folds]
     points: list[Point] = []
-    found, begun = [nothing], [nothing]
+    found, begun = [start], [start]
     for at, penalty in enumerate(penalties[first:], start=first):
         found = [*found[-2:], _minimised(objective, penalty, found)]
         begun = found if len(points) < 2 else begun

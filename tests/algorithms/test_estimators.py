@@ -237,6 +237,26 @@ def test_a_booster_that_names_classes_is_loaded_without_probabilities(tmp_path: 
     assert not hasattr(loaded, "predict_proba")
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32, str])
+def test_labels_of_each_type_are_classes(dtype: Any) -> None:
+    y = (np.arange(12) % 2).astype(dtype)
+    made = estimators.LinearLearnerClassifier().fit(np.eye(12), y)
+    np.testing.assert_array_equal(made.classes_, np.unique(y))
+    assert made.predict(np.eye(12)).dtype == y.dtype
+
+
+@pytest.mark.parametrize("last", [0.5, 2.25])
+def test_numbers_that_are_no_classes_are_refused_in_scikit_learns_words(last: float) -> None:
+    y = np.append(np.arange(11) % 2, last)
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        estimators.LinearLearnerClassifier().fit(np.eye(12), y)
+
+
+def test_classes_of_which_most_rows_have_their_own_are_warned_of_in_scikit_learns_words() -> None:
+    with pytest.warns(UserWarning, match="greater than 50%"):
+        estimators.LinearLearnerClassifier().fit(np.eye(24), np.arange(24) // 1.5)
+
+
 def test_labels_of_any_kind_and_classes_that_cannot_be() -> None:
     rows, numbers = load_iris(return_X_y=True)
     names = np.array(["setosa", "versicolor", "virginica"])[numbers]

@@ -11,7 +11,8 @@ from scipy.stats import binom
 from sklearn import datasets, linear_model
 from sklearn.preprocessing import StandardScaler
 
-from algorithms.linear_learner import losses
+from algorithms.common.hosts import ONE_HOST
+from algorithms.linear_learner import design, losses
 from algorithms.linear_learner.design import designs
 from algorithms.linear_learner.fit import train
 from algorithms.linear_learner.newton import Curved, Values, minimise_together
@@ -122,6 +123,59 @@ def test_classes_whose_second_derivatives_float64_does_not_tell_from_less_than_n
     expected = fit(hp, x, y)[0].predict(Batch(x))["score"]
     monkeypatch.setattr("algorithms.linear_learner.objective.SMALLEST_CURVE", -1.0)
     np.testing.assert_allclose(fit(hp, x, y)[0].predict(Batch(x))["score"], expected, atol=0.05)
+
+
+def test_what_gradients_tell_of_second_derivatives_that_have_changed_saves_steps():
+    """Those of rows that are told apart without error vanish as scores grow."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 5))
+    y = (x[:, 0] > 0)[:, None].astype(float)
+    asked = []
+
+    def evaluate(_, points):
+        asked.append(len(points))
+        loss, slope = losses.logistic(x @ points.T, y)
+        return Values(loss.mean(axis=0) + 5e-5 * (points**2).sum(axis=1), slope.T @ x / len(x) + 1e-4 * points)
+
+    def curvature(_, points):
+        curves = losses.logistic_curvature((x @ points.T)[:, :, None])[:, :, 0, 0].mean(axis=1)
+        return Curved((x.T * curves) @ x / len(x) + 1e-4 * np.eye(5))
+
+    found = minimise_together(evaluate, curvature, np.zeros((2, 5)), 1e-12, 100)
+    assert len(asked) <= 17, "22 without"
+    np.testing.assert_allclose(evaluate(None, found).gradient, 0, atol=1e-9)
+
+
+def test_a_problem_whose_value_is_small_beside_the_others_does_not_go_on_alone():
+    """Its loss is a part of the mean that penalties are compared by."""
+    alone = []
+
+    def evaluate(numbers, points):
+        alone.append(len(numbers) == 1)
+        level = np.where(numbers == 0, 1e-9, 1.0)
+        return Values(level + 1e-6 * np.cosh(points[:, 0]), 1e-6 * np.sinh(points))
+
+    def curvature(numbers, points):
+        return Curved(np.atleast_2d(1e-6 * np.cosh(points).mean()))
+
+    minimise_together(evaluate, curvature, np.full((4, 1), 5.0), 1e-3, 50)
+    assert not any(alone)
+
+
+@pytest.mark.parametrize("worst", [np.nan, np.inf])
+def test_a_problem_without_a_finite_value_neither_ends_the_others_nor_keeps_them(worst):
+    asked = []
+
+    def evaluate(numbers, points):
+        asked.append(len(numbers))
+        return Values(np.where(numbers == 1, worst, 1 + np.log(np.cosh(points - 1)).sum(axis=1)), np.tanh(points - 1))
+
+    def curvature(numbers, points):
+        return Curved(np.atleast_2d(1 - np.tanh(points[0] - 1) ** 2))
+
+    found = minimise_together(evaluate, curvature, np.zeros((2, 1)), 1e-9, 50)
+    np.testing.assert_allclose(found[0], 1, atol=1e-3)
+    assert len(asked) < 60  # 40 of them halve the other's first step
 
 
 def test_steps_that_go_too_far_are_halved():
@@ -285,3 +339,50 @@ def test_the_only_row_of_a_class_is_never_held_out():
         peer = linear_model.LogisticRegression().fit(x[:25], y[:25])
         shares.append(np.mean(model.predict(Batch(x[25:]))["predicted_label"] == y[25:]) / peer.score(x[25:], y[25:]))
     assert np.mean(shares) >= 0.99
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("spread", [0, 3])
+def test_a_factor_of_the_rows_products_stands_for_singular_vectors(sparse, spread, monkeypatch):
+    """Fewer rows than columns, some of them copies, of columns that differ by orders of magnitude: to Newton's method
+    one basis is as good as another."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 200)) * (rng.random((60, 200)) < 0.2) * 10.0 ** rng.uniform(-spread, spread, 200)
+    x[50:] = x[:10]
+    y = (rng.normal(size=60) + x[:, :3].sum(axis=1) / x[:, :3].std() > 0).astype(np.float32)
+    rows = sp.csr_array(x.astype(np.float32)) if sparse else x.astype(np.float32)
+    kept, _ = fit(hyperparameters("binary_classifier"), rows, y)
+    monkeypatch.setattr(design, "pays", lambda *_: False)
+    by_vectors, _ = fit(hyperparameters("binary_classifier"), rows, y)
+    scores = (model.predict(Batch(rows))["score"] for model in (kept, by_vectors))
+    np.testing.assert_allclose(*scores, atol=2e-3)
+
+
+def test_rows_of_a_factor_have_the_products_that_it_is_of():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(30, 50)) * 10.0 ** rng.uniform(-3, 3, 30)[:, None]
+    rows[20:] = rows[:10]
+    products = rows @ rows.T
+    factor, inner = design._factored(products)
+    assert factor.shape == inner.shape == (30, 20)
+    np.testing.assert_allclose(factor @ factor.T, products, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(inner.T @ products @ inner, np.eye(20), atol=1e-6)
+    assert not np.any(design._factored(np.zeros((3, 3)))[0])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_another_scaling_begins_with_the_scores_of_the_last_one(classes):
+    x, y = datasets.load_iris(return_X_y=True)
+    chosen = slice(50 if classes == 2 else 0, None, 2)
+    x, y = x[chosen] * [1, 10, 100, 0.1], y[chosen] - (3 - classes)
+    kind = {"num_classes": 3} if classes == 3 else {}
+    hp = hyperparameters("multiclass_classifier" if kind else "binary_classifier", **kind)
+    batch = Batch(x.astype(np.float32), y.astype(np.float32))
+    held, problem = folds(batch, hp, 0).held, study(batch, hp)
+    made = designs(problem, batch, hp, held, len(y), ONE_HOST)
+    first, *others = (Objective(hp, problem, made_, batch.labels, held, len(y), ONE_HOST) for made_ in made)
+    first.penalty = 1e-3
+    points = first.minimise(first.folds, [first.nothing() for _ in first.folds])
+    assert len(others) == classes - 1
+    for other in others:
+        np.testing.assert_allclose(other.scores(other.like(first, points)), first.scores(points), rtol=1e-3, atol=1e-3)
