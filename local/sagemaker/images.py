@@ -14,8 +14,10 @@ _FAMILY = "sagemaker-"
 """Before the name of an algorithm in newer repositories, as in sagemaker-xgboost."""
 
 _VERSION = re.compile(r"[0-9]+\.[0-9]+-[0-9]+")
+_AMAZON = re.compile(r"[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/")
 _OLDEST = {"xgboost:latest": "0.72-1", "xgboost:1": "0.72-1"}
-"""Versions of images whose tags are no version (the developer guide, "Docker registry paths")."""
+"""Versions of Amazon's images whose tags are no version (the developer guide, "Docker registry paths"); of other
+registries, ``latest`` is what it says."""
 
 
 def repository(image: str) -> str:
@@ -44,10 +46,12 @@ def version(image: str) -> str | None:
     '1.0-1'
     >>> version("811284229777.dkr.ecr.us-east-1.amazonaws.com/xgboost:latest"), version("kmeans:1")
     ('0.72-1', None)
+    >>> version("localhost:5000/xgboost:latest")
     """
     named = image.split("@")[0].rpartition("/")[2]
-    match = _VERSION.match(named.partition(":")[2])
-    return match[0] if match else _OLDEST.get(named)
+    if match := _VERSION.match(named.partition(":")[2]):
+        return match[0]
+    return _OLDEST.get(named) if _AMAZON.match(image) else None
 
 
 def declaration(image: str) -> type[Algorithm] | None:
