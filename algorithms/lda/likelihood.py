@@ -102,11 +102,13 @@ class Ascent:
         that its sum was thought to be ``guess``.
 
         The fixed point of T. Minka, "Estimating a Dirichlet distribution", 2000, equation 55, with expected numbers of
-        words in the place of numbers. The prior of a corpus shows in a part of it: of many documents, some are taken.
+        words in the place of numbers. The prior of a corpus shows in a part of it: of many documents, some are taken,
+        and none of a single word: of how mixed documents are it says nothing, and its word, shared among topics, would
+        count as less than one and lower the prior to next to nothing.
         """
         step = max(1, self._documents // _PRIOR_DOCUMENTS)
         lengths = self._lengths[::step].astype(np.float64)
-        used = lengths[:, 0] > 0
+        used = lengths[:, 0] > 1
         lengths = lengths[used]
         belonging = self.mixtures[::step][used] * (lengths + self.alpha.sum()) - self.alpha
         np.maximum(belonging, _TINY, out=belonging)
