@@ -127,10 +127,17 @@ def _first_topics(
     else:
         whitened = Whitened(**resumed.arrays)
         random.bit_generator.state = resumed.state["random"]
-    with job.timer("CPDecomposition.time"):
-        found = _decomposed(whitened, hyperparameters, random, job)
-    job.info(f"Best reconstruction error: {found.error:.8f}")
-    alpha, beta = recover(whitened, found, hyperparameters.alpha0)
+    alpha, beta = np.zeros(0), np.zeros((0, counts.shape[1]))
+    if len(whitened.tensor):
+        with job.timer("CPDecomposition.time"):
+            found = _decomposed(whitened, hyperparameters, random, job)
+        job.info(f"Best reconstruction error: {found.error:.8f}")
+        alpha, beta = recover(whitened, found, hyperparameters.alpha0)
+    else:
+        job.warning(
+            "How often words occur together tells of no topics: alpha0 is large, or no document has three words or "
+            "more. Documents start the topics instead"
+        )
     return fill(alpha, beta, counts, fitted, random, job.hosts)
 
 
@@ -181,7 +188,10 @@ def read(stream: Stream, feature_dim: int, job: Job) -> sp.csr_array:
     joined = sp.csr_array(concatenate(parts).features if parts else (0, feature_dim), dtype=np.float32)
     joined.sum_duplicates()
     joined.eliminate_zeros()
-    if (words := float(joined.sum(dtype=np.float64))) > _MOST_WORDS:
+    words = float(joined.sum(dtype=np.float64))
+    if not any_host(job.hosts, words > 0):
+        raise TrainingDataError("no document of channel 'train' has a word; features must be the counts of words")
+    if words > _MOST_WORDS:
         raise TrainingDataError(
             f"channel 'train' holds {joined.data.max():g}, and {words:.2g} in all; features must be counts of words, "
             f"{_MOST_WORDS:.0e} in all at most, which float32 can add up: divide them all by one number"

@@ -105,11 +105,13 @@ class Ascent:
         and ``guess`` as its expected sum.
 
         The fixed point of T. Minka, "Estimating a Dirichlet distribution", 2000, equation 55, with expected numbers of
-        words in the place of counts. A part of the documents is enough where there are many.
+        words in the place of counts. A part of the documents is enough where there are many. Documents of a single word
+        are left out: they say nothing of how mixed documents are, and such a word, shared among topics, counts as less
+        than one of each, which would lower the prior to next to nothing.
         """
         step = max(1, self._documents // _PRIOR_DOCUMENTS)
         lengths = self._lengths[::step].astype(np.float64)
-        used = lengths[:, 0] > 0
+        used = lengths[:, 0] > 1
         lengths = lengths[used]
         belonging = self.mixtures[::step][used] * (lengths + self.alpha.sum()) - self.alpha
         np.maximum(belonging, _TINY, out=belonging)

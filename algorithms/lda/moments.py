@@ -25,7 +25,6 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from algorithms.common.blas import threads_for
 from algorithms.common.hosts import ONE_HOST, from_leader
-from algorithms.errors import TrainingDataError
 from algorithms.interface import Hosts
 
 _BLOCK_NUMBERS = 1 << 22
@@ -55,18 +54,14 @@ class Moments:
         counts: (D, V) CSR, non-negative: the documents of this host, of the ``hosts`` that all call the same.
         alpha0: sum of the Dirichlet prior.
 
-    Raises:
-        TrainingDataError: no document has three words.
+    Attributes:
+        documents: how many all hosts have of three words or more; without any, all moments are 0.
     """
 
     def __init__(self, counts: sp.csr_array, alpha0: float, hosts: Hosts = ONE_HOST) -> None:
         lengths = np.asarray(counts.sum(axis=1), np.float64).reshape(-1)
         long_enough = lengths >= 3
-        documents = int(hosts.sum(np.array([long_enough.sum()]))[0][0])
-        if not documents:
-            raise TrainingDataError(
-                "no document of channel 'train' has three words or more; features must be the counts of words"
-            )
+        self.documents = documents = int(hosts.sum(np.array([long_enough.sum()]))[0][0])
         kept = counts if long_enough.all() else counts[long_enough]
         # Once here, since each of a thousand products would do it again.
         self.counts = sp.csr_array((kept.data.astype(np.float64), kept.indices, kept.indptr), shape=kept.shape)
@@ -93,14 +88,12 @@ class Moments:
         return self.pairs(vectors) - share * np.outer(self.first, self.first @ vectors)
 
     def whiten(self, rank: int, random: np.random.Generator) -> Whitened:
-        """M3 in the ``rank`` leading directions of M2, or in fewer where M2 has no more.
-
-        Raises:
-            TrainingDataError: M2 has none, as where words occur independently of each other and ``alpha0`` is large.
-        """
-        values, vectors = self._leading(rank, random)
+        """M3 in the ``rank`` leading directions of M2, or in fewer where M2 has no more: none, as of words that occur
+        independently of each other where ``alpha0`` is large, or where no document has three of them."""
+        nothing = np.zeros(0), np.zeros((len(self.first), 0))
+        values, vectors = self._leading(rank, random) if self.documents else nothing
         if not len(values):
-            raise TrainingDataError(f"alpha0 is {self.alpha0:g}, and no topics are found: choose a smaller one")
+            return Whitened(np.zeros((0, 0, 0)), vectors)
         scale = np.sqrt(values)
         return Whitened(self._third(vectors / scale), vectors * scale)
 

@@ -172,7 +172,7 @@ class Training:
         if stopped:
             self._offer(trained)
         loss, seconds = self.network.losses(), time.perf_counter() - started
-        if not self._told:
+        if not self._told and not (stopped and self._is_kept):
             self._tell(epoch, loss, seconds)
         self._check_loss(loss.total, epoch)
         model = self.network.model()
@@ -247,6 +247,11 @@ class Training:
         self.job.report(Throughput(loss.documents, seconds))
 
     # ---- checkpoints ------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether a stop in the midst of an epoch leaves a checkpoint: the next run then tells of the whole of it."""
+        return self.job.checkpoint_directory is not None and self.channels["train"].repeats
 
     def _offer(self, made: Checkpoint | None = None) -> None:
         """Offer a checkpoint in the midst of an epoch, which is then read again from its start."""

@@ -46,7 +46,6 @@ SMALL += [
 ]
 """NTM, which takes a second a model, has tests of its own. New ones that need no argument are checked."""
 
-NO_WORDS = "the check's rows are numbers below 1, of which no document has three words: LDA refuses them by name"
 BITS = "float32: sums in another order differ in the last bit, and the check wants float64's"
 AFTER_FIT = "it calls partial_fit after fit, which keeps the model alone: refused, rather than its rows forgotten"
 EXPECTED: dict[str, dict[str, str]] = {
@@ -54,11 +53,6 @@ EXPECTED: dict[str, dict[str, str]] = {
     "PCA": {"check_fit_score_takes_y": AFTER_FIT},
     "LDA": {
         "check_fit2d_1feature": "two topics of one word are refused by the name of the hyperparameter, num_topics",
-        "check_fit_score_takes_y": NO_WORDS,
-        "check_estimators_nan_inf": NO_WORDS,
-        "check_estimator_sparse_tag": NO_WORDS,
-        "check_estimator_sparse_array": NO_WORDS,
-        "check_estimator_sparse_matrix": NO_WORDS,
     },
     "FactorizationMachinesClassifier": {
         "check_methods_sample_order_invariance": BITS,

@@ -3,6 +3,7 @@ that of one that was not, bit for bit, and each epoch has its lines in the log o
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import signal
@@ -95,6 +96,26 @@ def test_ntm_that_is_stopped_while_it_scores_goes_on_from_there(tmp_path, monkey
         runs.append(resuming.run("ntm", stopped))
         assert runs[-1].code == (128 + signal.SIGTERM if one == 1 else 0), runs[-1].log
     assert "from checkpoint" in runs[1].log
+    assert resuming.artifact(stopped) == resuming.artifact(plain)
+    assert told("ntm", runs) == told("ntm", [undisturbed])
+
+
+def test_ntm_that_is_stopped_in_the_midst_of_an_epoch_tells_of_it_once(tmp_path, monkeypatch):
+    network = importlib.import_module("algorithms.ntm.network")  # imports Keras, which takes seconds
+    configuration = configurations("ntm")[0].name
+    plain, stopped = (resuming.job(tmp_path / name, "ntm", configuration, resuming.MORE["ntm"]) for name in "ab")
+    undisturbed = resuming.run("ntm", plain)
+    steps, learn = [], network.Network.step
+
+    def step(*arguments):
+        steps.append(1)
+        if len(steps) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return learn(*arguments)
+
+    monkeypatch.setattr(network.Network, "step", step)
+    runs = [resuming.run("ntm", stopped) for _ in range(2)]
+    assert [one.code for one in runs] == [128 + signal.SIGTERM, 0]
     assert resuming.artifact(stopped) == resuming.artifact(plain)
     assert told("ntm", runs) == told("ntm", [undisturbed])
 

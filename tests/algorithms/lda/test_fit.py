@@ -219,7 +219,7 @@ def test_one_topic_is_the_mean_of_the_words():
         (np.zeros((0, 3), np.float32), "channel 'train' is empty"),
         (np.float32([[1, -2, 3], [3, 4, 5]]), "holds -2; features must be counts of words"),
         (np.full((9, 3), 1e37, np.float32), "holds 1e.37, and 2.7e.38 in all; .* 1e.30 in all at most"),
-        (np.float32([[1, 0, 0], [0, 1, 1]]), "no document of channel 'train' has three words"),
+        (np.zeros((4, 3), np.float32), "no document of channel 'train' has a word"),
     ],
 )
 def test_rows_that_are_no_corpus_are_refused(counts, message):
@@ -247,10 +247,30 @@ LARGEST = 3.4028234663852886e38
 NO_TOPICS = r"alpha0 is 3.4.*, and no topics are found: choose a smaller one"
 
 
-def test_a_prior_that_finds_no_topics_is_refused_by_name():
+def test_where_moments_find_no_topics_documents_start_them():
     """The second moment of independent words has no direction above 0."""
-    with pytest.raises(TrainingDataError, match=NO_TOPICS):
-        fit(np.random.default_rng(3).poisson(1, (61, 4)).astype(np.float32), 2, alpha0=LARGEST, max_restarts=2)
+    job = FakeJob()
+    model = fit(np.random.default_rng(3).poisson(1, (61, 4)).astype(np.float32), 2, job, alpha0=1e30, max_restarts=2)
+    assert any("Documents start the topics" in message for message in job.warnings)
+    np.testing.assert_allclose(model.beta.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_documents_of_two_words_are_a_corpus():
+    """They say which words occur together: those of one half of the vocabulary do, and never with the other's."""
+    random = np.random.default_rng(0)
+    words = random.integers(0, 5, (200, 2)) + 5 * random.integers(0, 2, (200, 1))
+    counts = np.eye(10)[words].sum(axis=1).astype(np.float32)
+    model = fit(counts, 2)
+    halves = np.sort(model.beta.reshape(2, 2, 5).sum(axis=2), axis=1)
+    np.testing.assert_allclose(halves, [[0, 1], [0, 1]], atol=0.05)
+
+
+def test_documents_of_one_word_leave_the_prior_as_it_is():
+    """They say nothing of how mixed documents are: the prior's sum fell to next to nothing."""
+    counts = np.eye(10)[np.random.default_rng(0).integers(0, 10, 300)].astype(np.float32)
+    model = fit(counts, 3, alpha0=2.0)
+    np.testing.assert_allclose(model.alpha.sum(), 2, rtol=1e-5)
+    np.testing.assert_allclose(model.shares @ model.beta, counts.mean(axis=0), atol=0.05)
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")

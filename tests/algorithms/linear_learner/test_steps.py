@@ -315,6 +315,14 @@ def test_deviations_of_few_rows_are_drawn_together_by_chance_alone():
     assert np.ptp(np.log10(kept)) > 7
 
 
+@pytest.mark.parametrize("rows", [2, 3])
+def test_columns_a_million_times_apart_are_told_apart_by_two_rows(rows):
+    kept = drawn_together(np.array([1e-6, 1.0]), rows)
+    assert kept[1] > 3e5 * kept[0]  # both were 1e-3, by which the second one dwarfs every penalty
+    together = drawn_together(np.array([0.01, 1.0]) if rows == 2 else np.array([0.1, 1.0]), rows)
+    np.testing.assert_allclose(together[0], together[1])  # as chance alone may bring about
+
+
 @pytest.mark.parametrize("rows", [2, 5])
 def test_regression_on_a_handful_of_rows_is_no_worse_than_least_squares(rows):
     ours, theirs = [], []
