@@ -193,8 +193,11 @@ class Moments:
         """Step number ``time`` on ``parameters[columns]``, in place; ``gradient`` may be overwritten."""
         self.expect(columns)
         rate = term.rate * np.sqrt(1 - float(BETA_2) ** time) / (1 - float(BETA_1) ** time)
-        if _kernel is not None and isinstance(columns, np.ndarray):
-            width = math.prod(parameters.shape[1:])
+        if _kernel is not None:
+            if isinstance(columns, slice):  # of all, which are as one row
+                columns, width = np.zeros(1, np.int64), parameters.size
+            else:
+                width = math.prod(parameters.shape[1:])
             rates = (BETA_1, BETA_2, rate, term.epsilon, term.decay, term.clip)
             _kernel.adam(parameters, self.first, self.second, columns, gradient, width, *rates)
             return
