@@ -194,7 +194,9 @@ class Trainer:
         if values.top_k is not None:
             likeliest = min(values.top_k, form.num_classes)
             metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(likeliest, f"top_k_accuracy_{values.top_k}"))
-        self.optimizer, jit = optimizer(keras, values), "auto" if gpu else False
+        self.optimizer = optimizer(keras, values)
+        # XLA compiles longer than it saves where TensorFlow has kernels of its own; JAX would compile each operation.
+        jit = "auto" if gpu or keras.config.backend() == "jax" else False
         self._together = gradients.compiled(
             self.network, self.optimizer, job.hosts, loss=loss, metrics=metrics, jit_compile=jit
         )
