@@ -7,6 +7,7 @@ the log, of which the last that matches the metric's regular expression counts. 
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import math
@@ -141,7 +142,7 @@ PROBLEMS = {
         {**samples.SAMPLES["image-classification"].hyperparameters, **_LONGER},
         pictures,
         grid=True,
-        around=samples.eagerly,
+        around=functools.partial(samples.eagerly, shallow=True),
     ),
     "seq2seq": Problem(
         "validation:perplexity",
