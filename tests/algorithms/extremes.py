@@ -28,6 +28,7 @@ import scipy.sparse as sp
 
 from algorithms import hyperparameters, registry
 from algorithms.errors import AlgorithmInputError, TrainingStopped
+from algorithms.factorization_machines import schedule, selection
 from algorithms.hyperparameters import AUTO, Field
 from algorithms.interface import ROWS, Algorithm, Configuration
 from container.training.train import check_memory
@@ -241,6 +242,8 @@ class Runner:
 def main(name: str) -> None:
     """Answer lines of cases from standard input until it ends."""
     algorithm = registry.find(name)
+    if not THOROUGH:  # the fewest passes with all that may be in a job: factorization machines make thousands
+        schedule.SMALL_STEPS, schedule.PASSES = 0, selection.FEWEST_PASSES
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print
     for line in sys.stdin:
