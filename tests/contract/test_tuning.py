@@ -7,7 +7,6 @@ the log, of which the last that matches the metric's regular expression counts. 
 
 from __future__ import annotations
 
-import functools
 import io
 import logging
 import math
@@ -142,7 +141,7 @@ PROBLEMS = {
         {**samples.SAMPLES["image-classification"].hyperparameters, **_LONGER},
         pictures,
         grid=True,
-        around=functools.partial(samples.eagerly, shallow=True),
+        around=samples.eagerly,
     ),
     "seq2seq": Problem(
         "validation:perplexity",
