@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from collections.abc import Generator
@@ -14,6 +15,8 @@ from tests import forks
 
 settings.register_profile("any-load", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
 settings.load_profile("any-load")
+
+gc.disable()  # until all is collected: what imports make stays, and a sixth of that time went into looking through it
 
 LONGEST = ("test_readme", "test_sdk_jobs", "test_up_sdk", "test_up_tuning", "test_backends", "test_sdk_tuning")
 """Modules of tests, each by far longer than most: they are begun first, or one of them would be what all wait for."""
@@ -56,6 +59,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         more = max(end - len(items), 0) if number < processes - 1 else len(others)
         items += others[:more]
         del others[:more]
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 def pytest_sessionfinish() -> None:

@@ -215,7 +215,9 @@ class Trainer:
             self.network = other_networks.build(keras, graph, form.image_shape, decay, policy)
             self._names = other_networks.names(graph)
         loss, metrics = _loss_and_metrics(keras, values, form)
-        self.optimizer, jit = optimizer(keras, values), "auto" if gpu else False
+        self.optimizer = optimizer(keras, values)
+        # XLA compiles longer than it saves where TensorFlow has kernels of its own; JAX would compile each operation.
+        jit = "auto" if gpu or keras.config.backend() == "jax" else False
         self._together = gradients.compiled(
             self.network, self.optimizer, job.hosts, loss=loss, metrics=metrics, jit_compile=jit
         )

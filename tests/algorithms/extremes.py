@@ -1,7 +1,8 @@
-"""Train with extreme hyperparameters, each job in a process of its own whose memory and time are bounded.
+"""Train with extreme hyperparameters, in processes whose memory and time are bounded.
 
-``python -m tests.algorithms.extremes ALGORITHM`` reads a case a line as JSON and answers each with a line. It imports
-the algorithm once and forks for every case, before anything has started a thread.
+``python -m tests.algorithms.extremes ALGORITHM`` reads a line of cases as JSON and answers with a line. It imports the
+algorithm once and forks for every line, before anything has started a thread: what a job leaves behind in its process
+meets the other cases of its hyperparameter at most. Where one ends the process, the next have a new one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import scipy.sparse as sp
 
 from algorithms import hyperparameters, registry
 from algorithms.errors import AlgorithmInputError, TrainingStopped
+from algorithms.factorization_machines import schedule, selection
 from algorithms.hyperparameters import AUTO, Field
 from algorithms.interface import ROWS, Algorithm, Configuration
 from container.training.train import check_memory
@@ -50,6 +52,8 @@ LEAVE_SECONDS = 12.0
 """Of the processor, after which a library that builds a network is left."""
 WIDEST = 1000
 """More features than this are given as sparse rows."""
+MANY_CLASSES = None if THOROUGH or os.environ.get("CI") else 5
+"""Rows of the jobs for ``num_classes``, of which each has a million scores, and 61 take 15 seconds: all in CI."""
 
 
 # ---- cases ----------------------------------------------------------------------------------------------------------
@@ -101,7 +105,7 @@ def cases(algorithm: type[Algorithm], name: str) -> Iterator[Case]:
     declared = hyperparameters.fields(algorithm.hyperparameters)
     configuration, more = where_it_matters(algorithm, declared, name)
     for value in values(declared[name]):
-        for count in (None, 2, 1):
+        for count in (MANY_CLASSES if name == "num_classes" else None, 2, 1):
             yield Case(configuration.name, name, value, count, more)
 
 
@@ -119,7 +123,7 @@ def where_it_matters(
     return algorithm.configurations[0], {other: word}
 
 
-# ---- one case, in its own process -----------------------------------------------------------------------------------
+# ---- one case, in a process of its hyperparameter -------------------------------------------------------------------
 
 
 class ImpatientJob(FakeJob):
@@ -220,10 +224,10 @@ class Runner:
             env={**os.environ, **one, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
 
-    def __call__(self, case: Case) -> dict[str, str]:
+    def __call__(self, cases: Sequence[Case]) -> list[dict[str, str]]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asdict(case)) + "\n")
+        self._process.stdin.write(json.dumps([asdict(case) for case in cases]) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
@@ -236,53 +240,71 @@ class Runner:
 
 
 def main(name: str) -> None:
-    """Answer cases from standard input until it ends."""
+    """Answer lines of cases from standard input until it ends."""
     algorithm = registry.find(name)
+    if not THOROUGH:  # the fewest passes with all that may be in a job: factorization machines make thousands
+        schedule.SMALL_STEPS, schedule.PASSES = 0, selection.FEWEST_PASSES
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print
     for line in sys.stdin:
-        answers.write(json.dumps(_in_child(algorithm, Case(**json.loads(line)))) + "\n")
+        cases = [Case(**one) for one in json.loads(line)]
+        found: list[dict[str, str]] = []
+        while len(found) < len(cases):
+            found += _in_child(algorithm, cases[len(found) :])
+        answers.write(json.dumps(found) + "\n")
         answers.flush()
 
 
-def _in_child(algorithm: type[Algorithm], case: Case) -> dict[str, str]:
+def _in_child(algorithm: type[Algorithm], cases: Sequence[Case]) -> list[dict[str, str]]:
+    """What comes of the cases, up to the first that ends their process."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
         os.close(read)
-        _limit()
-        os.write(write, json.dumps(run(algorithm, case)).encode())
+        _limit_memory()
+        for case in cases:
+            _limit_time()
+            os.write(write, json.dumps(run(algorithm, case)).encode() + b"\n")
         os._exit(0)
     os.close(write)
-    ready, _, _ = select.select([read], [], [], WALL_SECONDS)
+    found = []
+    with os.fdopen(read, "rb", buffering=0) as pipe:
+        while ready := bool(select.select([pipe], [], [], WALL_SECONDS)[0]):
+            if not (line := pipe.readline()):
+                break
+            found.append(json.loads(line))
     if not ready:
         os.kill(child, signal.SIGKILL)
-    with os.fdopen(read, "rb") as pipe:
-        text = pipe.read()
     _, status = os.waitpid(child, 0)
-    if text:
-        return json.loads(text)
-    died = f"killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {status >> 8}"
-    return {"outcome": "wrong", "message": died if ready else f"still running after {WALL_SECONDS} s"}
+    if len(found) < len(cases):
+        died = f"killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {status >> 8}"
+        message = died if ready else f"still running after {WALL_SECONDS} s"
+        found.append({"outcome": "wrong", "message": message})
+    return found
 
 
-def _limit() -> None:
+def _limit_memory() -> None:
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY + (2 << 30),) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def accepted(case: Case, found: dict[str, str], plain: dict[str, str]) -> bool:
+def _limit_time() -> None:
+    """From now on."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + CPU_SECONDS, hard))
+
+
+def accepted(case: Case, found: dict[str, str], plain: Callable[[Case], dict[str, str]]) -> bool:
     """Whether a case ended as it may: trained, stopped on request, or refused with a reason that a user can use.
 
-    ``plain`` is what comes of the same data without the extreme: a refusal of the data needs no hyperparameter's name.
+    ``plain`` says what comes of a case without the extreme: a refusal of the data needs no hyperparameter's name.
     """
     if found["outcome"] != "refused":
         return found["outcome"] in ("trained", "stopped")
     of_memory = "of memory" in found["message"]
     of_metric = f"Metric '{case.value.rpartition(':')[2]}'" in found["message"]
-    return of_memory or of_metric or case.name in found["message"] or plain["outcome"] == "refused"
+    return of_memory or of_metric or case.name in found["message"] or plain(case)["outcome"] == "refused"
 
 
 if __name__ == "__main__":

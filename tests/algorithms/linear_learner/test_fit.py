@@ -165,17 +165,17 @@ def test_thresholds_are_as_good_as_the_best_of_all_cuts(criterion):
 
     def value(threshold: float, column: int) -> float:
         predicted = scores[:, column] >= threshold
-        precision = reference.precision_score(labels, predicted, zero_division=0)
+        if criterion == "accuracy":
+            return reference.accuracy_score(labels, predicted)
+        if criterion == "f_beta":
+            return reference.f1_score(labels, predicted)
         recall = reference.recall_score(labels, predicted)
-        match criterion:
-            case "accuracy":
-                return reference.accuracy_score(labels, predicted)
-            case "f_beta":
-                return reference.f1_score(labels, predicted)
-            case "precision_at_target_recall":
-                return precision if recall >= 0.7 else -1
-            case _:
-                return recall if precision >= 0.6 else -1
+        if criterion == "precision_at_target_recall" and recall < 0.7:
+            return -1
+        precision = reference.precision_score(labels, predicted, zero_division=0)
+        if criterion == "precision_at_target_recall":
+            return precision
+        return recall if precision >= 0.6 else -1
 
     for column, threshold_ in enumerate(calibrate(scores, labels, hp).threshold):
         if criterion == "recall_at_target_precision":
