@@ -47,7 +47,8 @@ def _init_scale(term: str, prefix: str) -> Any:
         at_least=0,
         tunable=_WIDE,
         when=f"{prefix}_init_method is uniform",
-        help=f"The {term} start between minus and plus this.",
+        help=f"The {term} start between minus and plus this; if it is not given, with standard deviation "
+        f"{prefix}_init_sigma.",
     )
 
 
@@ -68,7 +69,7 @@ def _init_value(term: str, prefix: str) -> Any:
         adapted=True,
         tunable=_WIDE,
         when=f"{prefix}_init_method is constant",
-        help=f"The start of the {term}.",
+        help=f"The start of the {term}; {prefix}_init_sigma if it is not given.",
     )
 
 
@@ -144,17 +145,6 @@ class FactorizationMachinesHyperparameters(Hyperparameters):
     num_kv_servers: str = engine("_num_kv_servers", "auto")
     num_gpus: str = engine("_num_gpus", "auto")
     log_level: str = engine("_log_level", "info")
-
-    def check(self) -> list[str]:
-        """An initialisation must have its parameter."""
-        needed = {"uniform": "scale", "constant": "value"}
-        problems = []
-        for term in ("bias", "linear", "factors"):
-            method = getattr(self, f"{term}_init_method")
-            name = f"{term}_init_{needed.get(method, 'sigma')}"
-            if getattr(self, name) is None:
-                problems.append(f"Hyperparameter '{name}' is required where {term}_init_method is {method}")
-        return problems
 
     def unlogged(self, metric: str, channels: Collection[str] | None = None) -> str | None:
         """The test channel's scores of the other predictor type."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from algorithms.errors import TrainingDataError
 from algorithms.factorization_machines.model import FactorizationMachine
+from algorithms.factorization_machines.passes import advice
 from algorithms.factorization_machines.scaling import Scaling
 from algorithms.factorization_machines.steps import State
 from algorithms.interface import Job, Stream
@@ -37,7 +38,7 @@ def check(model: FactorizationMachine, state: State, scaling: Scaling, stream: S
     if broken or size > USELESS:
         raise TrainingDataError(
             f"the model is beyond float32 on the features as they are: {_named(scaling)}. Bring the features to values "
-            "around 1; where they are, choose a smaller factors_init_sigma, linear_init_sigma, factors_lr or linear_lr"
+            f"around 1; where they are, {advice(state.hp)}"
         )
     if size > INEXACT:
         job.warning(

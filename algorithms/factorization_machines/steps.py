@@ -431,18 +431,19 @@ def _initial(
     shape: tuple[int, ...],
     method: str,
     scale: float | None,
-    sigma: float | None,
+    sigma: float,
     value: float | None,
 ) -> np.ndarray:
-    """Values to start from, float32, made in place: the array may fill most of the memory."""
+    """Values to start from, float32, made in place: the array may fill most of the memory. ``scale`` and ``value`` are
+    optional in SageMaker's guide, without a default: the size that a normal start has serves."""
     array = np.empty(shape, np.float32)
     if method == "constant":
-        array.fill(0.0 if value is None else value)
+        array.fill(sigma if value is None else value)
     elif method == "uniform":
         rng.random(out=array, dtype=np.float32)
         array -= np.float32(0.5)
-        array *= np.float32(2 * (0.0 if scale is None else scale))
+        array *= np.float32(2 * (np.sqrt(3) * sigma if scale is None else scale))
     else:
         rng.standard_normal(out=array, dtype=np.float32)
-        array *= np.float32(0.0 if sigma is None else sigma)
+        array *= np.float32(sigma)
     return array

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 
-from algorithms.errors import HyperparameterError, ModelError, PredictionError, TrainingDataError, TrainingStopped
+from algorithms.errors import ModelError, PredictionError, TrainingDataError, TrainingStopped
 from algorithms.events import FinalScore
 from algorithms.factorization_machines import (
     FactorizationMachines,
@@ -360,14 +360,24 @@ def test_a_stop_leaves_no_model():
         )
 
 
-def test_an_initialisation_needs_its_parameter():
-    with pytest.raises(HyperparameterError, match="'factors_init_value' is required where factors_init_method"):
-        hyperparameters(factors_init_method="constant")
+def test_parameters_start_as_their_method_says():
     start = State(hyperparameters(linear_init_method="uniform", linear_init_scale=0.5), 0).linear
     assert np.abs(start).max() <= 0.5
-    assert (
-        State(hyperparameters(factors_init_method="constant", factors_init_value=0.2), 0).factors == np.float32(0.2)
-    ).all()
+    alike = State(hyperparameters(factors_init_method="constant", factors_init_value=0.2), 0).factors
+    assert (alike == np.float32(0.2)).all()
+
+
+@pytest.mark.parametrize("term", ["bias", "linear", "factors"])
+def test_a_start_without_its_parameter_is_of_the_usual_size(term):
+    """A tuning job over the methods alone, as SageMaker allows it, loses none of them."""
+    sigma = {"bias": 0.01, "linear": 0.01, "factors": 0.001}[term]
+    many = {"feature_dim": 20_000, "num_factors": 2, f"{term}_init_method": "uniform"}
+    start = getattr(State(hyperparameters(**many), 0), term)
+    assert 0 < np.abs(start).max() <= np.float32(np.sqrt(3) * sigma)
+    if term != "bias":
+        assert start.std() == pytest.approx(sigma, rel=0.02)
+    alike = getattr(State(hyperparameters(**{f"{term}_init_method": "constant"}), 0), term)
+    assert (alike == np.float32(sigma)).all()
 
 
 # ---- how long it trains -------------------------------------------------------------------------------------------
