@@ -193,7 +193,7 @@ def declared_channels(algorithm: type[Algorithm], names: Mapping[str, Any]) -> d
         if channel.required and channel.name not in names:
             option = f"--{channel.name} PATH" if channel.name in ("train", "validation", "test") else None
             raise click.UsageError(
-                f"{algorithm.name} needs the channel '{channel.name}': "
+                f"{algorithm.name} needs channel '{channel.name}': "
                 f"{option or f'--channel {channel.name}=PATH'} ({channel.help})"
             )
     return declared

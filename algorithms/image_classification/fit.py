@@ -148,10 +148,10 @@ def _check_count(count: int, values: ImageClassificationHyperparameters, job: Jo
     if count < values.mini_batch_size:
         raise TrainingDataError(
             "The number of input images must be bigger or equal to the mini_batch_size: there are "
-            f"{count} in the channel 'train', and mini_batch_size is {values.mini_batch_size}"
+            f"{count} in channel 'train', and mini_batch_size is {values.mini_batch_size}"
         )
     if count != values.num_training_samples:
-        job.warning(f"num_training_samples is {values.num_training_samples}; the channel 'train' has {count} images")
+        job.warning(f"num_training_samples is {values.num_training_samples}; channel 'train' has {count} images")
 
 
 def _means(totals: Mapping[str, float]) -> tuple[Score, ...]:

@@ -100,7 +100,7 @@ def _in_image(num_layers: int) -> Path:
             return folder / name
     raise ModelError(
         f"use_pretrained_model is 1, but this image has no {PRETRAINED / name}: put a checkpoint of MXNet's ResNet of "
-        f"{num_layers} layers there when the image is built, or give one in the channel 'model'; `oba pretrained "
+        f"{num_layers} layers there when the image is built, or give one in channel 'model'; `oba pretrained "
         f"resnet-{num_layers}` fetches the public one"
     )
 

@@ -30,8 +30,8 @@ from recordio.limits import PREDICTION_MEMORY
 FILE = "xgboost-model"
 _NUMBERED = re.compile(r"f\d+")
 _OWN_NAME = re.compile(rf"{FILE}(-(\d+))?")
-_FIRST_NOT_PICKLED = 1, 3, 1
-"""The version of SageMaker's image, 1.3-1, from which on XGBoost's own format is written."""
+_FIRST_NOT_PICKLED = 1, 3
+"""The version of SageMaker's image, 1.3-1 (or 1.3), from which on XGBoost's own format is written."""
 _VOTED = ("multi:softmax", "binary:hinge")
 
 

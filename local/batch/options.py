@@ -89,8 +89,8 @@ class Options:
         for name, header in (("ContentType", self.content_type), ("Accept", self.accept or "")):
             if not header.isprintable() or not header.isascii():
                 problems.append(f"{name}: {header[:60]!r} is not a media type")
-        if self.header and media_type_of(self.content_type) != CSV:
-            problems.append(f"--header: {self.content_type} has none; it is for {CSV}")
+        if self.header:
+            problems += _header_problems(self.content_type)
         folders = [path.resolve() for path in self.input if path.is_dir()]
         if any(self.output.resolve().is_relative_to(folder) for folder in folders):
             problems.append(f"--output {self.output}: lies in --input, where a second run would take it for input")
@@ -137,6 +137,20 @@ def media_type_of(header: str) -> str:
         return content_type.parse(header).media_type
     except ContentTypeError:
         return header
+
+
+def _header_problems(stated: str) -> list[str]:
+    """Why no header can be read in files of this content type."""
+    try:
+        found = content_type.parse(stated)
+        charset, _ = found.recoding, found.delimiter
+    except ContentTypeError as error:
+        return [f"--header: {error}"]
+    if found.media_type != CSV:
+        return [f"--header: {found.media_type} has none; it is for {CSV}"]
+    if charset is not None:  # the end of a line is another there, and what follows lacks the byte order mark
+        return [f"--header: the end of a line is not found in charset {charset}; convert the files to UTF-8"]
+    return []
 
 
 def _count(value: Any, default: int) -> int:

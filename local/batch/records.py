@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from typing import BinaryIO
 
 from local import columns, inputs
 from local.batch.options import LINE, RECORDIO, SINGLE, UNCOMPRESSED, Options
@@ -59,10 +60,9 @@ def payloads(file: Path, options: Options, processing: Processing, limit: int | 
 def _records(file: Path, options: Options, processing: Processing) -> Iterator[tuple[str, bytes]]:
     """The records of a file with their places. Lines keep their end; the last one gets one; blank lines are none."""
     with inputs.opened(file) if options.compression != UNCOMPRESSED else file.open("rb") as stream:
-        if options.header:
-            _check_header(stream.readline(), f"{file}: line 1", options, processing)
+        header = _skip_header(stream, file, options, processing) if options.header else 0
         if options.split_type == LINE:
-            for number, line in enumerate(stream, 1 + options.header):
+            for number, line in enumerate(stream, 1 + header):
                 if line.strip():
                     yield f"{file}: line {number}", line if line.endswith(b"\n") else line + b"\n"
         elif options.split_type == RECORDIO:
@@ -72,6 +72,22 @@ def _records(file: Path, options: Options, processing: Processing) -> Iterator[t
                 yield f"{file}: record {number}", frame.getvalue()
         elif content := stream.read():
             yield str(file), content
+
+
+def _skip_header(stream: BinaryIO, file: Path, options: Options, processing: Processing) -> int:
+    """Read the header, which is the first line that is not blank; its number, 0 where there is none.
+
+    Raises:
+        BatchError: the header cannot be told from the rows, or is another than the model's.
+    """
+    for number, line in enumerate(iter(stream.readline, b""), 1):
+        if line.strip():
+            place = f"{file}: line {number}"
+            if b"\r" in line.rstrip(b"\r\n"):  # the line is then the whole file
+                raise BatchError(f"{place}: its lines end with a carriage return alone; write them with newlines")
+            _check_header(line, place, options, processing)
+            return number
+    return 0
 
 
 def _check_header(line: bytes, place: str, options: Options, processing: Processing) -> None:

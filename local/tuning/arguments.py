@@ -121,7 +121,7 @@ def objective(
         if stated not in metrics:
             raise click.UsageError(f"{algorithm.name} has no objective '{stated}'; {_nearest(stated, metrics)}")
         if (channel := stated.partition(":")[0]) not in channels:
-            raise click.UsageError(f"the objective {stated} needs the channel '{channel}': --{channel} PATH")
+            raise click.UsageError(f"the objective {stated} needs channel '{channel}': --{channel} PATH")
         return metrics[stated]
     reasons = {name: why_never(algorithm, metric, ranges, static) for name, metric in metrics.items()}
     logged = {name: metric for name, metric in metrics.items() if reasons[name] is None}

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from algorithms.kmeans.model import KMeansModel
+from container.settings import ConfigurationError
 from local import __main__ as commands
 from local.batch.client import serving
 from local.batch.options import Options
@@ -260,6 +261,40 @@ def test_a_header_is_read_as_its_content_type_says(content_type, text, tmp_path)
     )
     (payload,) = payloads(tmp_path / "in" / "a.csv", options, Processing(options), None)
     assert payload.body == text.partition("\n")[2].encode()
+
+
+def with_a_header(tmp_path, content, content_type="text/csv", **given):
+    write(tmp_path, {"a.csv": content})
+    return Options(input=(tmp_path / "in",), output=tmp_path / "out", content_type=content_type, header=True, **given)
+
+
+@pytest.mark.parametrize("features", [None, ["x"]])
+@pytest.mark.parametrize(("content", "bodies"), [(b"\n\r\nx\n1\n", [b"1\n"]), (b"", []), (b"\n", []), (b"x\r\n", [])])
+def test_the_header_is_the_first_line_that_is_not_blank(content, bodies, features, tmp_path):
+    options = with_a_header(tmp_path, content, features=features)
+    found = payloads(tmp_path / "in" / "a.csv", options, Processing(options), None)
+    assert [payload.body for payload in found] == bodies
+
+
+def test_a_header_that_cannot_be_told_from_the_rows_fails_its_file(tmp_path):
+    options = with_a_header(tmp_path, b"x,y\r1,2\r")
+    with pytest.raises(BatchError, match=r"a\.csv: line 1: its lines end with a carriage return alone"):
+        list(payloads(tmp_path / "in" / "a.csv", options, Processing(options), None))
+
+
+@pytest.mark.parametrize(
+    ("content_type", "message"),
+    [
+        ("application/jsonlines", "application/jsonlines has none"),
+        ("text/csv; charset=utf-16", "not found in charset utf-16"),
+        ("text/csv; charset=klingon", "charset 'klingon' is not supported"),
+        ("text/csv; delimiter=x", "the delimiter 'x' is not supported"),
+        ("text/csv; x", "--header: 'text/csv; x'"),
+    ],
+)
+def test_a_header_is_refused_where_it_cannot_be_read(content_type, message, tmp_path):
+    with pytest.raises(ConfigurationError, match=message):
+        with_a_header(tmp_path, b"x\n1\n", content_type).check()
 
 
 def test_a_refused_request_fails_its_file_once_and_no_other(server, batch, tmp_path, capsys):

@@ -301,7 +301,7 @@ def test_the_next_command_can_be_pasted_whatever_the_folder_is_called(data, tmp_
         (["--channel", "train"], 2, "'train': expected NAME=PATH"),
         (["--train", "{data}", "--channel", "tset={data}"], 2, "toy has no channel 'tset'; did you mean 'test'?"),
         (["--train", "{data}", "--validation", "{data}"], 2, "toy has no channel 'validation'; there are: test, train"),
-        (["--test", "{data}"], 2, "toy needs the channel 'train': --train PATH (Rows.)"),
+        (["--test", "{data}"], 2, "toy needs channel 'train': --train PATH (Rows.)"),
         (["--train", "{unknown}"], 1, "does not tell the format; use --content-type"),
         (["--train", "{folder}/a.parquet"], 1, "{folder}/a.parquet is not a Parquet file"),
         (["--tran", "{data}"], 2, "Did you mean '--train'?"),

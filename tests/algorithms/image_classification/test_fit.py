@@ -245,7 +245,7 @@ def test_too_few_images(tmp_path: Path) -> None:
             fit({"train": channel})
     job = FakeJob()
     fit({"train": folder(tmp_path / "more", pictures(10))}, job, mini_batch_size=10)
-    assert job.warnings == ["num_training_samples is 12; the channel 'train' has 10 images"]
+    assert job.warnings == ["num_training_samples is 12; channel 'train' has 10 images"]
 
 
 @pytest.mark.parametrize(

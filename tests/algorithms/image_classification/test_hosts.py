@@ -133,7 +133,7 @@ def test_the_weights_of_classes_are_of_the_images_of_all_hosts() -> None:
 def test_what_is_too_little_on_all_hosts_together(tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match="Channel 'train' has no images"):
         fit(2, spread(tmp_path / "a", [[], []]))
-    with pytest.raises(TrainingDataError, match="there are 7 in the channel 'train', and mini_batch_size is 8"):
+    with pytest.raises(TrainingDataError, match="there are 7 in channel 'train', and mini_batch_size is 8"):
         fit(2, spread(tmp_path / "b", [pictures(3), pictures(4)]))
     with pytest.raises(TrainingDataError, match="Channel 'validation' has no images"):
         fit(2, spread(tmp_path / "c", [pictures(3), pictures(5)], [[], []]))

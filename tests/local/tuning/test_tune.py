@@ -148,7 +148,7 @@ TREES = ("xgboost", "objective=binary:logistic", "num_round=1..2", "--validation
             "never logged: predictor_type is binary",
         ),
         ([*TREES, "--objective", "auc"], "did you mean 'validation:auc'"),
-        ([*LINEAR, "--objective", "validation:recall"], "the objective validation:recall needs the channel"),
+        ([*LINEAR, "--objective", "validation:recall"], "the objective validation:recall needs channel"),
         (["linear-learner", "--validation", "{data}", "wd=0..1"], "'predictor_type' which are required"),
         ([*MACHINES, "--objective", "test:rmse"], "test:rmse is never logged: predictor_type is binary_classifier"),
         ([*TEXTS, "--objective", "validation:bleu"], "validation:bleu is never logged: bleu_sample_size is 0"),
