@@ -33,7 +33,8 @@ def _refuse_texts(y: Any) -> None:
 def _classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sorted classes, and the number (n,) of each label's.
 
-    Whole numbers of few kinds are classes, which scikit-learn would take as long to say as a small model takes.
+    Whole numbers of few kinds are classes, which scikit-learn would take as long to say as a small model takes. Those
+    that are beyond 64-bit integers it refuses, here and in ``score``.
 
     Raises:
         ValueError: in scikit-learn's words, the labels are none of classes.
@@ -42,7 +43,10 @@ def _classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         check_classification_targets(labels)
         return np.unique(labels, return_inverse=True)
     classes, numbers = np.unique(labels, return_inverse=True)
-    if len(classes) > len(labels) / 2 or not np.all(classes == np.trunc(classes)):
+    are_whole = labels.dtype.kind != "f" or np.all(
+        (classes == np.trunc(classes)) & (np.abs(classes) < np.float64(2**63))
+    )
+    if len(classes) > len(labels) / 2 or not are_whole:
         check_classification_targets(labels)
     return classes, numbers
 
