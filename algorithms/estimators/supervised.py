@@ -30,27 +30,6 @@ def _refuse_texts(y: Any) -> None:
             ) from None
 
 
-def _classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted classes, and the number (n,) of each label's.
-
-    Whole numbers of few kinds are classes, which scikit-learn would take as long to say as a small model takes. Those
-    that are beyond 64-bit integers it refuses, here and in ``score``.
-
-    Raises:
-        ValueError: in scikit-learn's words, the labels are none of classes.
-    """
-    if labels.dtype.kind not in "biuf":
-        check_classification_targets(labels)
-        return np.unique(labels, return_inverse=True)
-    classes, numbers = np.unique(labels, return_inverse=True)
-    are_whole = labels.dtype.kind != "f" or np.all(
-        (classes == np.trunc(classes)) & (np.abs(classes) < np.float64(2**63))
-    )
-    if len(classes) > len(labels) / 2 or not are_whole:
-        check_classification_targets(labels)
-    return classes, numbers
-
-
 class Supervised(ABC, Estimator):
     """The base of estimators that are trained from rows and labels, checked in scikit-learn's words."""
 
@@ -82,7 +61,8 @@ class Classifies(ClassifierMixin, Supervised):
 
     def _fit_weighted(self, X: Any, y: Any, sample_weight: Any) -> Self:
         rows, labels, weights = self._rows(X, y, sample_weight)
-        self.classes_, numbers = _classes_of(labels)
+        check_classification_targets(labels)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
         return self._fit(Batch(rows, numbers.astype(np.float32), weights), self._kind(self._count()))
 
     def _count(self) -> int:
