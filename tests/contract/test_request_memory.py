@@ -60,7 +60,7 @@ def private(server: Server) -> int:
 
 def highest(server: Server, stop: threading.Event) -> int:
     found = 0
-    while not stop.wait(0.05):  # a request takes longer, and the system much time to add this up
+    while not stop.wait(0.02):
         found = max(found, private(server))
     return found
 
