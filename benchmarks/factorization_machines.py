@@ -10,6 +10,7 @@ film.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.util
 import io
@@ -47,6 +48,7 @@ RATES = {
 
 def main() -> None:
     """Print the tables."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(retail_shape(), flush=True)
     print(wide(), flush=True)
     if (SHARED_DATA / "movielens-latest-small").is_dir():

@@ -124,11 +124,13 @@ class Server:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser("python -m benchmarks.serving", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.serving", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--aws-source", type=Path, help="folder src of a checkout of sagemaker-xgboost-container")
     parser.add_argument("--aws-python", type=Path, help="interpreter that can import it")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement [default: %(default)s]")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each server [default: %(default)s]")
     parser.add_argument("--connections", type=int, nargs="*", default=[CONNECTIONS], help="one table for each number")
     parser.add_argument("--workers", nargs="*", metavar="TYPE", help="compare our worker with gunicorn's and waitress")
     options = parser.parse_args()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -83,6 +84,8 @@ def _skip_header(stream: BinaryIO, file: Path, options: Options, processing: Pro
     for number, line in enumerate(iter(stream.readline, b""), 1):
         if line.strip():
             place = f"{file}: line {number}"
+            if b"\0" in line or line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # UTF-32-LE begins so, too
+                raise BatchError(f"{place}: the text is in UTF-16 or UTF-32; convert the file to UTF-8")
             if b"\r" in line.rstrip(b"\r\n"):  # the line is then the whole file
                 raise BatchError(f"{place}: its lines end with a carriage return alone; write them with newlines")
             _check_header(line, place, options, processing)

@@ -276,9 +276,18 @@ def test_the_header_is_the_first_line_that_is_not_blank(content, bodies, feature
     assert [payload.body for payload in found] == bodies
 
 
-def test_a_header_that_cannot_be_told_from_the_rows_fails_its_file(tmp_path):
-    options = with_a_header(tmp_path, b"x,y\r1,2\r")
-    with pytest.raises(BatchError, match=r"a\.csv: line 1: its lines end with a carriage return alone"):
+@pytest.mark.parametrize("features", [None, ["x", "y"]])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"x,y\r1,2\r", "its lines end with a carriage return alone"),
+        *(("x,y\n1,2\n".encode(charset), "in UTF-16 or UTF-32") for charset in ("utf-16", "utf-16-be", "utf-32")),
+        ("\u6570\n1\n".encode("utf-16"), "in UTF-16 or UTF-32"),  # no zeros before the first byte of a newline
+    ],
+)
+def test_a_header_that_cannot_be_told_from_the_rows_fails_its_file(content, message, features, tmp_path):
+    options = with_a_header(tmp_path, content, features=features)
+    with pytest.raises(BatchError, match=rf"a\.csv: line 1: .*{message}"):
         list(payloads(tmp_path / "in" / "a.csv", options, Processing(options), None))
 
 
