@@ -215,7 +215,7 @@ def _rounds(
         parameters.pop("base_score", None)  # XGBoost would replace the one that the trees were grown upon
     if start is not None and resumed and hyperparameters.keeps_sampled_bins:
         xgb.train(parameters, train, 1)  # leaves the bins of the first round with the matrix
-    return xgb.train(
+    booster = xgb.train(
         parameters,
         train,
         num_boost_round=rounds,
@@ -225,6 +225,11 @@ def _rounds(
         xgb_model=None if start is None else start.save_raw("ubj"),
         verbose_eval=False,
     )
+    # A pickled model holds the configuration, too, which must not tell in how many runs it was trained.
+    if not rounds:
+        booster.eval_set(matrices)  # adds the objective's own metric, as a round does
+    booster.set_param("seed", hyperparameters.seed or 0)  # of all rounds, where ``reseed`` has set that of the last one
+    return booster
 
 
 def _first_score(hyperparameters: XGBoostHyperparameters, labels: np.ndarray, hosts: Hosts) -> dict[str, float]:
