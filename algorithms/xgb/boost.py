@@ -228,7 +228,7 @@ def _rounds(
     # A pickled model holds the configuration, too, which must not tell in how many runs it was trained.
     if not rounds:
         booster.eval_set(matrices)  # adds the objective's own metric, as a round does
-    booster.set_param("seed", str(hyperparameters.seed or 0))  # of all rounds, where ``reseed`` has set that of the last one
+    booster.set_param("seed", str(hyperparameters.seed or 0))  # ``reseed`` has set that of a round
     return booster
 
 
