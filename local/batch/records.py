@@ -13,6 +13,7 @@ from local import columns, inputs
 from local.batch.options import LINE, RECORDIO, SINGLE, UNCOMPRESSED, Options
 from local.batch.processing import Processing
 from recordio import content_type
+from recordio.compression import GZIP
 from recordio.framing import frames, write_frame
 from recordio.quoting import quoted
 
@@ -83,6 +84,8 @@ def _skip_header(stream: BinaryIO, file: Path, options: Options, processing: Pro
     for number, line in enumerate(iter(stream.readline, b""), 1):
         if line.strip():
             place = f"{file}: line {number}"
+            if line.startswith(GZIP):
+                raise BatchError(f"{file} is a gzip file, whose header only --compression-type Gzip can leave out")
             if b"\r" in line.rstrip(b"\r\n"):  # the line is then the whole file
                 raise BatchError(f"{place}: its lines end with a carriage return alone; write them with newlines")
             _check_header(line, place, options, processing)
