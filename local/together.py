@@ -150,6 +150,7 @@ def _start(
     threads = str(max(1, len(os.sched_getaffinity(0)) // size))
     variables = {"SAGEMAKER_BASE_DIR": str(paths.base), "ALGORITHM": algorithm, "OBA_JOB_TOKEN": token}
     variables["OBA_HOSTS_HERE"] = str(size)
+    variables["SAGEMAKER_IMAGE_VERSION"] = ""  # models are written as on one host, in the newest format
     if progress is not None:
         variables["OBA_PROGRESS_FILE"] = str(progress)
     return subprocess.Popen(

@@ -131,10 +131,12 @@ def dumps(booster: xgb.Booster) -> bytes:
 
     ``pickle.dumps`` of XGBoost 3.1 or later has a ``base_score`` that earlier versions misread: see ``portable``.
     """
-    configuration = bytes(ubjson.dumps({"Config": json.loads(booster.save_config())}))
-    model = ubjson.name("Model") + portable(booster)
+    model = portable(booster)
+    # The configuration of a booster that was trained tells in how many runs it was.
+    configuration = json.loads(xgb.Booster(model_file=bytearray(model)).save_config())
+    image = bytes(ubjson.dumps({"Config": configuration})).removesuffix(b"}") + ubjson.name("Model") + model + b"}"
     file = io.BytesIO()
-    _Pickler(file, bytearray(configuration.removesuffix(b"}") + model + b"}")).dump(booster)
+    _Pickler(file, bytearray(image)).dump(booster)
     return file.getvalue()
 
 

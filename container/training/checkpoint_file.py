@@ -20,6 +20,7 @@ from container.training.artifact import synchronise
 from recordio.limits import MOST_CHECKPOINT_ARRAYS, MOST_CHECKPOINT_DOCUMENT
 
 _DOCUMENT, _SUFFIX = "checkpoint.json", ".npy"
+_NAMES = "arrays"  # in the document: those of all arrays, as a ZIP that lost a member is a whole ZIP
 _PIECE = 1 << 24
 
 
@@ -35,7 +36,7 @@ def write(path: Path, document: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     """
     with written(path) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            archive.writestr(_DOCUMENT, json.dumps(document))
+            archive.writestr(_DOCUMENT, json.dumps({**document, _NAMES: list(arrays)}))
             for name, array in arrays.items():
                 with archive.open(zipfile.ZipInfo(name + _SUFFIX), "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
@@ -83,6 +84,8 @@ def _read(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], dict[str, n
                         if info.filename != _DOCUMENT:
                             with archive.open(info) as member:
                                 arrays[info.filename.removesuffix(_SUFFIX)] = _array(member, info)
+                    if document.get(_NAMES, list(arrays)) != list(arrays):  # 0.3.0 and before named none
+                        raise DamagedCheckpointError("its arrays are not those that its document names")
                 return document, arrays
     except DamagedCheckpointError:
         raise

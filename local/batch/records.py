@@ -14,6 +14,7 @@ from local import columns, inputs
 from local.batch.options import LINE, RECORDIO, SINGLE, UNCOMPRESSED, Options
 from local.batch.processing import Processing
 from recordio import content_type
+from recordio.compression import GZIP
 from recordio.framing import frames, write_frame
 from recordio.quoting import quoted
 
@@ -84,6 +85,8 @@ def _skip_header(stream: BinaryIO, file: Path, options: Options, processing: Pro
     for number, line in enumerate(iter(stream.readline, b""), 1):
         if line.strip():
             place = f"{file}: line {number}"
+            if line.startswith(GZIP):
+                raise BatchError(f"{file} is a gzip file, whose header only --compression-type Gzip can leave out")
             if b"\0" in line or line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # UTF-32-LE begins so, too
                 raise BatchError(f"{place}: the text is in UTF-16 or UTF-32; convert the file to UTF-8")
             if b"\r" in line.rstrip(b"\r\n"):  # the line is then the whole file

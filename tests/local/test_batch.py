@@ -291,6 +291,12 @@ def test_a_header_that_cannot_be_told_from_the_rows_fails_its_file(content, mess
         list(payloads(tmp_path / "in" / "a.csv", options, Processing(options), None))
 
 
+def test_the_header_of_a_gzip_file_that_is_sent_as_it_is_cannot_be_left_out(tmp_path):
+    options = with_a_header(tmp_path, gzip.compress(b"x\n1\n"), compression="None")
+    with pytest.raises(BatchError, match=r"a\.csv is a gzip file"):
+        list(payloads(tmp_path / "in" / "a.csv", options, Processing(options), None))
+
+
 @pytest.mark.parametrize(
     ("content_type", "message"),
     [

@@ -149,6 +149,17 @@ def test_a_job_of_xgboost_goes_on_from_its_checkpoints(tmp_path, capsys):
     assert rounds == ["3", "4"]
 
 
+@pytest.mark.slow
+def test_several_hosts_write_the_newest_format_as_one_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAGEMAKER_IMAGE_VERSION", "1.0-1")
+    file = tmp_path / "rows.csv"
+    np.savetxt(file, np.random.default_rng(0).normal(size=(50, 4)), delimiter=",")
+    for hosts in (1, 2):
+        job = ("train", "xgboost", "--train", file, "num_round=2", "--hosts", hosts, "--output", tmp_path / str(hosts))
+        assert oba(*job) == 0
+        assert (tmp_path / str(hosts) / "model" / "xgboost-model").read_bytes().startswith(b"{")  # a pickle does not
+
+
 # ---- data as people have it -----------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 import xgboost as xgb
 
 from algorithms.errors import TrainingStopped
+from algorithms.xgb import pickled
 from container.training.report import History
 from recordio.batches import Batch
 from tests.algorithms.fakes import FakeJob
@@ -118,6 +119,21 @@ def test_a_job_that_is_stopped_again_and_again_gives_the_model_of_an_undisturbed
     resumed = fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=11, **given)
     assert checkpoint_numbers(tmp_path)[-1] == 10
     assert dumped(resumed.boosters[0]) == dumped(straight.boosters[0])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"subsample": 0.5}, {"booster": "dart"}, {"subsample": 0.5, "early_stopping_rounds": 2, "seed": 3}],
+    ids=lambda given: ",".join(given) or "defaults",
+)
+def test_a_pickled_model_does_not_tell_of_interruptions(given, tmp_path):
+    given = {"num_round": 7, "validation": rows(seed=1), **given}
+    straight = pickled.dumps(fit(**given).boosters[0])
+    with pytest.raises(TrainingStopped):
+        fit(job=FakeJob(checkpoint_directory=tmp_path, stop_after=3), **given)
+    for _ in range(2):  # the second finds all rounds
+        resumed = fit(job=FakeJob(checkpoint_directory=tmp_path), **given)
+        assert pickled.dumps(resumed.boosters[0]) == straight
 
 
 @pytest.mark.filterwarnings("ignore:.*manually specified the `updater`")

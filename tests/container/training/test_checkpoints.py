@@ -137,6 +137,13 @@ def damages() -> dict[str, Any]:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("checkpoint.json", b" " * (1 << 24))
 
+    def lossy(path: Path) -> None:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist() if name != "weights.npy"}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+
     def form(path: Path) -> None:
         checkpoint_file.write(path, {**checkpoint_file.read_document(path), "parts": ["../../etc"]}, {})
 
@@ -148,6 +155,7 @@ def damages() -> dict[str, Any]:
         "pickled": (pickled, "cannot be of object"),
         "vast": (vast, "cannot be of float64 and shape"),
         "bomb": (bomb, "compressed"),
+        "an array less": (lossy, "not those that its document names"),
         "other form": (form, "names parts"),
         "later format": (
             lambda path: checkpoint_file.write(path, {**checkpoint_file.read_document(path), "format": 2}, {}),
