@@ -1,6 +1,6 @@
 """One checkpoint as a file: a ZIP of ``.npy`` members and one JSON document, stored without compression, as NumPy's
-``.npz`` files are. Each member has a checksum, and the directory at the end of a ZIP tells a whole file from a part. The
-document has the checksums of all arrays and its own, as a ZIP that was written anew with another array is whole, too.
+``.npz`` files are. Each member has a checksum, and the directory at the end of a ZIP tells a whole file from a part.
+The document has the checksums of all arrays and its own: a ZIP that was written anew with another array is whole, too.
 
 Nothing is ever unpickled, and no more is read than the file has bytes.
 """
