@@ -24,9 +24,12 @@ def below_median(curve: Sequence[float], earlier: Sequence[Sequence[float]], *, 
     True
     >>> below_median([3.0, 2.0], [[4, 2], [4, 1], [5, 2], [4, 0.5]], maximize=False)
     False
+
+    The average of a job that diverged, whose objective was no number, is worse than any other.
     """
-    epoch = len(curve)
-    averages = [statistics.fmean(one[:epoch]) for one in earlier if len(one) >= epoch]
+    epoch, worst = len(curve), -math.inf if maximize else math.inf
+    found = [sum(one[:epoch]) / epoch for one in earlier if len(one) >= epoch]
+    averages = [worst if math.isnan(average) else average for average in found]
     if len(averages) < _LEAST_CURVES:
         return False
     median = statistics.median(averages)

@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 from container.logs import logger
 from local.tuning import tuner as tuning
 from local.tuning.config import IDENTICAL, TuningConfig
+from local.tuning.definitions import of
 from local.tuning.tuner import Observation, Run, Status, Trial, Tuner
 
 IN_PROGRESS, COMPLETED, STOPPING, STOPPED, FAILED = "InProgress", "Completed", "Stopping", "Stopped", "Failed"
@@ -106,11 +107,12 @@ class TuningJob:
         return self._thread is not None and self._thread.is_alive()
 
     def observations(self) -> list[Observation]:
-        """Its results, for a warm start from them."""
+        """Its results, for a warm start from them, in which what was static here may be tuned."""
+        static = {one.get("DefinitionName", ""): one.get("StaticHyperParameters", {}) for one in of(self.request)}
+        scored = [(one, one.get("TrainingJobDefinitionName", "")) for one in self.summaries if _FINAL in one]
         return [
-            Observation(one["TunedHyperParameters"], one[_FINAL]["Value"], one.get("TrainingJobDefinitionName", ""))
-            for one in self.summaries
-            if _FINAL in one
+            Observation({**static.get(name, {}), **one["TunedHyperParameters"]}, one[_FINAL]["Value"], name)
+            for one, name in scored
         ]
 
     def best(self) -> dict[str, Any] | None:

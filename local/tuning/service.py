@@ -224,6 +224,7 @@ class TuningJobs:
                 raise TuningError(
                     f"The parent tuning job {parent.name} has not ended yet: its status is {parent.status}"
                 )
+            checks.check_parent(from_request(request), parent.name, from_request(parent.request))
         if request.get("WarmStartConfig", {}).get("WarmStartType") == IDENTICAL:
             ours = {_image(one) for one in _definitions(request)}
             for parent in parents:

@@ -242,6 +242,50 @@ def test_warm_starts(tmp_path):
         jobs.create(request("fourth", WarmStartConfig=unknown | {"WarmStartType": "TransferLearning"}))
 
 
+def warm(kind="IdenticalDataAndAlgorithm"):
+    parents = [{"HyperParameterTuningJobName": "parent"}]
+    return {"WarmStartConfig": {"ParentHyperParameterTuningJobs": parents, "WarmStartType": kind}}
+
+
+def test_a_warm_start_learns_of_what_was_static_in_the_parent(tmp_path):
+    """The guide allows it; none of the parent's results was learned from."""
+    jobs, training = service(tmp_path)
+    jobs.create(request("parent", jobs=8))
+    jobs.find("parent").join(60)
+    child = request("child", jobs=1, **warm("TransferLearning"))
+    static = {"feature_dim": "2", "_tuning_objective_metric": "test:msd"}  # the SDK has it from Describe
+    child["TrainingJobDefinition"]["StaticHyperParameters"] = static
+    child["HyperParameterTuningJobConfig"]["ParameterRanges"]["IntegerParameterRanges"].append(
+        {"Name": "k", "MinValue": "2", "MaxValue": "9"}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "_declared_problems", lambda *_, **__: [])  # k-means' k is not tuned on SageMaker
+        jobs.create(child)
+    jobs.find("child").join(60)
+    assert described(jobs, "child")["BestTrainingJob"]["TunedHyperParameters"] == {"epochs": "3", "k": "3"}
+
+
+@pytest.mark.parametrize("kind", ["IdenticalDataAndAlgorithm", "TransferLearning"])
+def test_a_warm_start_from_results_of_another_kind_is_refused(tmp_path, kind):
+    """Source: Amazon SageMaker Developer Guide, "Warm Start Tuning Restrictions"."""
+    jobs, _ = service(tmp_path)
+    jobs.create(request("parent", jobs=1))
+    jobs.find("parent").join(60)
+    child = request("child", jobs=1, **warm(kind))
+    child["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"] = OBJECTIVE | {"MetricName": "test:ssd"}
+    child["HyperParameterTuningJobConfig"]["ParameterRanges"] = {
+        "CategoricalParameterRanges": [{"Name": "epochs", "Values": ["1", "2"]}]
+    }
+    child["TrainingJobDefinition"]["StaticHyperParameters"]["init_method"] = "random"
+    with pytest.raises(TuningError) as refused:
+        jobs.create(child)
+    assert "the objective metric [test:ssd] (Minimize) must be that of the parent, [test:msd] (Minimize)" in str(
+        refused.value
+    )
+    assert "the type of the range of hyperparameter [epochs] must be that of the parent" in str(refused.value)
+    assert "must be as many as those of the parent, 3, not 4" in str(refused.value)
+
+
 def test_several_algorithms_in_one_tuning_job(tmp_path):
     def both(made, line, _):
         theirs = made["AlgorithmSpecification"]["TrainingImage"] == "somebody/other:1"

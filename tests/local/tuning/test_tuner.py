@@ -13,6 +13,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from algorithms import hyperparameters, registry
 from local.tuning.checks import check, with_open_ends
 from local.tuning.config import Definition, TuningConfig, TuningError, from_request
+from local.tuning.early_stopping import below_median
 from local.tuning.ranges import CategoricalRange, ContinuousRange, IntegerRange
 from local.tuning.tuner import FAILED, OUT_OF_TIME, STOPPED, Ending, Observation, Status, Tuner
 
@@ -166,6 +167,16 @@ def test_early_stopping_ends_what_is_worse_than_the_median_and_nothing_else():
     assert [trial.status.value for trial in tuner.trials] == ["Completed"] * 4 + ["Stopped", "Completed"]
     assert tuner.trials[4].stopped_early and len(tuner.trials[4].curve) == 1
     assert tuner.best.number == 5
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+def test_jobs_that_diverged_count_as_worse_than_all_others_in_early_stopping(maximize):
+    """A NaN among the averages put the median anywhere, and values beyond float64's range were an error."""
+    sign = -1.0 if maximize else 1.0
+    earlier = [[math.nan, math.nan], [sign, sign], [2 * sign, 2 * sign], [3 * sign, 3 * sign], [4 * sign, 4 * sign]]
+    earlier += [[1.7e308 * sign] * 2, [math.inf, -math.inf]]
+    assert not below_median([sign, 3.5 * sign], earlier, maximize=maximize)
+    assert below_median([sign, 4.5 * sign], earlier, maximize=maximize)
 
 
 def test_hyperband_runs_few_jobs_to_the_end_and_the_best_among_them():
