@@ -257,7 +257,7 @@ class Tuner:
                 return f"the objective has reached {config.target:g}"
         least = config.most_without_gain
         if least is not None and early_stopping.jobs_without_gain(values, maximize=config.maximize) >= least:
-            return f"the best objective has not improved in {least} training jobs"
+            return f"the best objective has not improved by 1 % in {least} training jobs"
         if config.until_converged and early_stopping.converged(values, maximize=config.maximize):
             return "the search has converged"
         return None

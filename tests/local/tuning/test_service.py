@@ -242,6 +242,24 @@ def test_warm_starts(tmp_path):
         jobs.create(request("fourth", WarmStartConfig=unknown | {"WarmStartType": "TransferLearning"}))
 
 
+def test_a_page_has_ten_jobs_and_jobs_without_an_objective_are_not_sorted_by_it(tmp_path):
+    """Source: the API reference, ``ListTrainingJobsForHyperParameterTuningJob``."""
+
+    def some(made, line, stopped):
+        return Pretended.square(made, line if int(made["HyperParameters"]["epochs"]) % 2 else lambda _: None, stopped)
+
+    jobs, _ = service(tmp_path, some)
+    made = request(jobs=12)
+    made["HyperParameterTuningJobConfig"]["ParameterRanges"] = ranges("1", "12")
+    jobs.create(made)
+    jobs.find("tune").join(60)
+    named = {"HyperParameterTuningJobName": "tune"}
+    assert len(jobs.list_training_jobs(named)["TrainingJobSummaries"]) == 10
+    assert jobs.list_training_jobs(named)["NextToken"]
+    scored = jobs.list_training_jobs(named | {"SortBy": "FinalObjectiveMetricValue"})["TrainingJobSummaries"]
+    assert len(scored) == 6 and all(FINAL in one for one in scored)
+
+
 def warm(kind="IdenticalDataAndAlgorithm"):
     parents = [{"HyperParameterTuningJobName": "parent"}]
     return {"WarmStartConfig": {"ParentHyperParameterTuningJobs": parents, "WarmStartType": kind}}

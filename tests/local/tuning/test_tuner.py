@@ -204,7 +204,9 @@ def test_a_tuning_job_is_over_by_each_of_its_criteria():
     ranges = [ContinuousRange("x", 0, 1)]
     assert len(tuned(ranges, falling, max_jobs=9, target=7.0).trials) == 4
     flat = tuned(ranges, once(lambda x: 1.0), max_jobs=50, most_without_gain=3)
-    assert (len(flat.trials), flat.why) == (4, "the best objective has not improved in 3 training jobs")
+    assert (len(flat.trials), flat.why) == (4, "the best objective has not improved by 1 % in 3 training jobs")
+    little = tuned(ranges, once(lambda x: 1.0 - 1e-4 * x), max_jobs=50, most_without_gain=3)
+    assert len(little.trials) == 4
     assert len(tuned(ranges, once(lambda x: 1.0), max_jobs=50, until_converged=True).trials) == 20
     assert len(tuned(ranges, falling, max_jobs=9).trials) == 9
 
