@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -127,7 +128,7 @@ class Application:
 
     def _operation(self, request: _Request, name: str) -> Response:
         try:
-            body = json.loads(request.get_data() or b"{}", parse_constant=_no_number)
+            body = json.loads(request.get_data() or b"{}", parse_constant=_no_number, parse_float=_number)
         except (ValueError, RecursionError) as error:
             raise AwsError("SerializationException", f"The request is not JSON: {error}") from error
         answer = operations.call(self._cloud.at(region_of(request, self._cloud.region)), name, body)
@@ -168,6 +169,14 @@ def _again(start_response: Any) -> Any:
 def _no_number(text: str) -> None:
     """NaN and Infinity are no JSON (RFC 8259), though Python reads them."""
     raise ValueError(f"{text} is no number")
+
+
+def _number(text: str) -> float:
+    """A number with a point or an exponent; a whole one without a point is an integer: R's clients write ``1e+05``."""
+    number = float(text)
+    if not math.isfinite(number):
+        _no_number(text)
+    return int(number) if "." not in text and number.is_integer() else number
 
 
 def _is_browsing(environ: dict[str, Any]) -> bool:
