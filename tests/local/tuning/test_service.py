@@ -260,6 +260,31 @@ def test_a_page_has_ten_jobs_and_jobs_without_an_objective_are_not_sorted_by_it(
     assert len(scored) == 6 and all(FINAL in one for one in scored)
 
 
+def test_a_job_that_hyperband_ended_at_its_greatest_resource_may_be_the_best(tmp_path):
+    def long(made, line, stopped):
+        for epoch in range(1, 50):
+            line(
+                f"#quality_metric: host=algo-1, test msd <loss>={int(made['HyperParameters']['epochs']) + 1 / epoch}\n"
+            )
+            if stopped.wait(0.15):
+                return "Stopped", ""
+        return "Completed", ""
+
+    jobs, _ = service(tmp_path, long)
+    made = request(jobs=2)
+    made["HyperParameterTuningJobConfig"] |= {
+        "Strategy": "Hyperband",
+        "StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 2, "MaxResource": 2}},
+    }
+    jobs.create(made)
+    jobs.find("tune").join(60)
+    best = described(jobs)["BestTrainingJob"]
+    assert best["TrainingJobStatus"] == "Stopped"
+    assert best[FINAL]["Value"] == min(one[FINAL]["Value"] for one in listed(jobs))
+    again, _ = service(tmp_path)
+    assert described(again)["BestTrainingJob"]["TrainingJobName"] == best["TrainingJobName"]
+
+
 def warm(kind="IdenticalDataAndAlgorithm"):
     parents = [{"HyperParameterTuningJobName": "parent"}]
     return {"WarmStartConfig": {"ParentHyperParameterTuningJobs": parents, "WarmStartType": kind}}

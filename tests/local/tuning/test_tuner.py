@@ -196,6 +196,24 @@ def test_hyperband_runs_few_jobs_to_the_end_and_the_best_among_them():
     assert tuner.best.objective < 0.03 + 1 / 27
 
 
+def test_hyperband_ends_jobs_that_go_on_after_its_greatest_resource_and_takes_their_results():
+    """Source: the API reference, ``HyperbandStrategyConfig``: "Once a job reaches the MaxResource value, it is
+    stopped"."""
+
+    def run(trial):
+        for epoch in range(1, 100):
+            trial.report(float(trial.tuned["x"]) + 1 / epoch)
+            if trial.stopping.is_set():
+                return Ending(Status.STOPPED)
+        return DONE
+
+    tuner = tuned([ContinuousRange("x", 0, 1)], run, strategy="Hyperband", resources=(1, 9), max_jobs=20, seed=1)
+    assert {trial.status for trial in tuner.trials} == {Status.STOPPED}
+    assert max(len(trial.curve) for trial in tuner.trials) == 10
+    assert tuner.best.objective == min(trial.objective for trial in tuner.trials if trial.spent)
+    assert len(tuner.best.curve) == 10 and not tuner.best.stopped_early
+
+
 def test_a_tuning_job_is_over_by_each_of_its_criteria():
     def falling(trial):
         trial.report(10.0 - trial.number)
