@@ -40,6 +40,7 @@ from local.sagemaker import (
     restart,
     role,
     sdk_defaults,
+    uploads,
 )
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError, refused
@@ -100,12 +101,15 @@ class Application:
         environ = kept_reads.without_malformed_range(environ)
         if self._cloud.kept and (sent := kept_reads.answer(environ, self._others, self._cloud.kept)) is not None:
             return sent(environ, start_response)
-        response = self._others(environ, start_response)
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            try:
+        try:
+            with uploads.received(environ) as upload:
+                response = self._others(upload, start_response)
+            if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
                 self._written()
-            except OSError as error:
-                return _unwritten(error)(environ, _again(start_response))
+        except AwsError as error:
+            return _refused_by_s3(error)(environ, start_response)
+        except OSError as error:
+            return _unwritten(error)(environ, _again(start_response))
         return response
 
     def _answered(self, environ: dict[str, Any], target: str, invoked: re.Match[str] | None) -> Response:
@@ -157,8 +161,12 @@ class Application:
 
 def _unwritten(error: OSError) -> Response:
     """What S3 answers where an object cannot be kept."""
-    told = escape(f"the state folder cannot be written: {error.strerror}")
-    return Response(f"<Error><Code>InternalError</Code><Message>{told}</Message></Error>", 500, mimetype="text/xml")
+    return _refused_by_s3(AwsError("InternalError", f"the state folder cannot be written: {error.strerror}", 500))
+
+
+def _refused_by_s3(error: AwsError) -> Response:
+    text = f"<Error><Code>{error.code}</Code><Message>{escape(error.message)}</Message></Error>"
+    return Response(text, error.status, mimetype="text/xml")
 
 
 def _again(start_response: Any) -> Any:
