@@ -1,6 +1,7 @@
 """The bodies of uploads to S3: out of AWS's chunks, and compared with the lengths and checksums that came with them.
 
-moto compares nothing, and copies all that it has at each chunk: 40 MB in chunks of 64 KB took 25 s, and 80 MB minutes.
+moto compares nothing, keeps nothing of what curl calls a form, and copies all that it has at each chunk: 40 MB in chunks
+of 64 KB took 25 s.
 
 Sources: "Signature Version 4: transferring payload in multiple chunks" of S3's API reference, "Checking object
 integrity" of its user guide.
@@ -32,6 +33,10 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*)?\r\n")
 _CHECKSUM, _SHA256, _MD5 = "HTTP_X_AMZ_CHECKSUM_", "HTTP_X_AMZ_CONTENT_SHA256", "HTTP_CONTENT_MD5"
 _CHUNKED, _UNSIGNED = "STREAMING-", "UNSIGNED-PAYLOAD"
 _OF_TRANSFER = ("HTTP_TRANSFER_ENCODING", "wsgi.input_terminated")
+
+_FORMS, _BYTES = ("application/x-www-form-urlencoded", "multipart/form-data"), "binary/octet-stream"
+"""What curl --data-binary sends unasked: moto would take the fields of a form out of the body, and keep an empty
+object. S3's media type of an object without one stands for it."""
 
 
 class _Sum(Protocol):
@@ -93,9 +98,12 @@ def received(environ: dict[str, Any]) -> Iterator[dict[str, Any]]:
         stated |= trailers
         for name in stated.keys() & sums.keys():
             _compare(name, stated[name], sums[name].digest())
-        kept = {name: value for name, value in environ.items() if name not in _OF_TRANSFER}
-        unsigned = {_SHA256: _UNSIGNED} if is_chunked else {}
-        yield kept | trailers | unsigned | {"wsgi.input": body, "CONTENT_LENGTH": size}
+        given = {name: value for name, value in environ.items() if name not in _OF_TRANSFER} | trailers
+        if is_chunked:
+            given[_SHA256] = _UNSIGNED
+        if given.get("CONTENT_TYPE", "").lower().startswith(_FORMS):
+            given["CONTENT_TYPE"] = _BYTES
+        yield given | {"wsgi.input": body, "CONTENT_LENGTH": size}
 
 
 def _pieces(environ: dict[str, Any], trailers: dict[str, str] | None) -> Iterator[bytes]:

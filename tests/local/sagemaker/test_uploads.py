@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import io
 import time
+import urllib.request
 import zlib
 from urllib.parse import urlsplit
 
@@ -54,8 +55,10 @@ def put(up, key: str, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
         ),
         (CONTENT, {"X-Amz-Content-Sha256": hashlib.sha256(CONTENT).hexdigest(), "X-Amz-Checksum-Crc32": CRC32}),
         (CONTENT, {"X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD"}),
+        (CONTENT, {"Content-Type": "application/x-www-form-urlencoded"}),
+        (CONTENT, {"Content-Type": "multipart/form-data; boundary=x"}),
     ],
-    ids=["signed chunks", "chunks", "trailer", "other trailer", "checksums", "plain"],
+    ids=["signed chunks", "chunks", "trailer", "other trailer", "checksums", "plain", "as curl", "as a form"],
 )
 def test_an_upload_is_kept_as_it_was_before_it_was_put_in_chunks(up, body, headers):
     assert put(up, "upload", body, headers) == (200, "")
@@ -90,6 +93,16 @@ def test_an_upload_that_is_not_what_its_headers_say_is_refused_and_the_object_st
     status, answer = put(up, "stays", body, headers)
     assert (status, f"<Code>{code}</Code>" in answer) == (400, True), answer
     assert up.s3.get_object(Bucket="bucket", Key="stays")["Body"].read() == b"before"
+
+
+def test_a_file_that_curl_sends_to_a_presigned_address_is_kept(up):
+    """``curl -X PUT --data-binary @rows.csv URL`` calls it a form: moto kept an empty object, with status 200."""
+    rows = b"1,2\n3,4&a=b\n"
+    url = up.s3.generate_presigned_url("put_object", Params={"Bucket": "bucket", "Key": "curl"})
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    with urllib.request.urlopen(urllib.request.Request(url, rows, form, method="PUT")) as answer:
+        assert answer.status == 200
+    assert up.s3.get_object(Bucket="bucket", Key="curl")["Body"].read() == rows
 
 
 def test_many_chunks_take_no_longer_than_few(up):
