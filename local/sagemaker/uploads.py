@@ -1,7 +1,7 @@
 """The bodies of uploads to S3: out of AWS's chunks, and compared with the lengths and checksums that came with them.
 
-moto compares nothing, keeps nothing of what curl calls a form, and copies all that it has at each chunk: 40 MB in chunks
-of 64 KB took 25 s.
+moto compares nothing, keeps nothing of what curl calls a form, and copies all that it has at each chunk: 40 MB in
+chunks of 64 KB took 25 s.
 
 Sources: "Signature Version 4: transferring payload in multiple chunks" of S3's API reference, "Checking object
 integrity" of its user guide.
