@@ -15,7 +15,7 @@ import xgboost as xgb
 
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.common.stopping import EarlyStopping
-from algorithms.errors import HyperparameterError, TrainingStopped
+from algorithms.errors import HyperparameterError, TrainingDataError, TrainingStopped
 from algorithms.events import Chosen, Measured, Progress, Score
 from algorithms.interface import Hosts, Job
 from algorithms.xgb import data
@@ -74,7 +74,9 @@ def boost(
         beside: boosters to save together with this one while it is unfinished.
 
     Raises:
-        HyperparameterError: the model or checkpoint to continue has another kind of base learner than the one stated.
+        HyperparameterError: the model or checkpoint to continue has another kind of base learner than the one stated,
+            or the checkpoint other classes.
+        TrainingDataError: the checkpoint is of rows of another width.
         TrainingStopped: the job was asked to stop, and not to keep a model then.
     """
     updating = hyperparameters.process_type == "update"
@@ -84,8 +86,9 @@ def boost(
     checkpoints = Checkpoints(checkpoint_directory) if checkpoint_directory is not None and not updating else None
     if checkpoints is not None and (found := _newest(checkpoints, job)) is not None:
         start, number = found
-        done = number + 1 - base
-        _tell_of_resuming(f"{checkpoint_directory}/xgboost-checkpoint.{number}", done, hyperparameters, job)
+        done, checkpoint = number + 1 - base, f"{checkpoint_directory}/xgboost-checkpoint.{number}"
+        _check_fits(checkpoint, start, train, hyperparameters, job)
+        _tell_of_resuming(checkpoint, done, hyperparameters, job)
     if start is not None:
         hyperparameters = _of_its_kind(hyperparameters, start)
     stopping = _watcher(hyperparameters, validation, start)
@@ -134,6 +137,31 @@ def _matrices(
     if validation is not None:
         matrices.append((data.matrix(validation, hyperparameters, start=start), "validation"))
     return matrices
+
+
+_START_ANEW = "empty the folder of checkpoints, and the job starts anew"
+
+
+def _check_fits(
+    checkpoint: str, booster: xgb.Booster, train: Batch, hyperparameters: XGBoostHyperparameters, job: Job
+) -> None:
+    """Refuse a checkpoint of another job that cannot be continued; with other hyperparameters it may be, as in
+    SageMaker's container."""
+    earlier = XGBModel([booster])
+    if (width := booster.num_features()) != train.feature_dim:
+        raise TrainingDataError(
+            f"Checkpoint {checkpoint} is of a job whose rows have {width} features, and channel 'train' has "
+            f"{train.feature_dim}: {_START_ANEW}"
+        )
+    classes = 0 if earlier.objective.startswith("binary:") else earlier.classes
+    if classes != (hyperparameters.num_class or 0):
+        stated = f"Hyperparameter 'num_class' is {hyperparameters.num_class or 'not given'}"
+        raise HyperparameterError([f"{stated}, and checkpoint {checkpoint} has {classes} classes: {_START_ANEW}"])
+    if hyperparameters.target != earlier.objective:
+        job.warning(
+            f"Checkpoint {checkpoint} is of a job with objective {earlier.objective}: its scores now count as those of "
+            f"{hyperparameters.target}. If that is not meant, {_START_ANEW}"
+        )
 
 
 def _tell_of_resuming(checkpoint: str, done: int, hyperparameters: XGBoostHyperparameters, job: Job) -> None:

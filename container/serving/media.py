@@ -33,7 +33,9 @@ from recordio.errors import ContentTypeError, ValueRangeError
 from recordio.readers import RowFormat, decode
 
 _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-_WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")
+_WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?|\.[0-9]{1,3}")
+_ANYTHING = ("*/*", "*")
+"""The range of all media types; Java's HttpURLConnection writes ``*; q=.2``, where the standard has ``*/*;q=0.2``."""
 
 
 def read(body: bytes, declared: ContentType, serving: Serving, feature_dim: int | None) -> Batch | Items:
@@ -184,7 +186,7 @@ def _range(text: str, position: int) -> tuple[str, int, int, float] | None:
     if not _WEIGHT.fullmatch(weight) or float(weight) > 1:
         return None
     name = name.lower()
-    if name == "*/*":
+    if name in _ANYTHING:
         return "", 0, position, float(weight)
     if name.endswith("/*"):
         return name[:-1], 1, position, float(weight)

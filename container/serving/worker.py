@@ -233,6 +233,11 @@ class BufferingWorker(Worker):
         if one.began is None:
             one.began = now
         if one.request is None:
+            while one.incoming.startswith(b"\r\n"):  # some clients send one after a body (RFC 9112, section 2.2)
+                del one.incoming[:2]
+            if not one.incoming:  # no request has begun
+                one.began = None
+                return
             end = one.incoming.find(b"\r\n\r\n", 0, LONGEST_HEAD)
             if end < 0:
                 one.deadline = min(one.deadline, one.began + HEAD_SECONDS)

@@ -1,5 +1,6 @@
 """One checkpoint as a file: a ZIP of ``.npy`` members and one JSON document, stored without compression, as NumPy's
 ``.npz`` files are. Each member has a checksum, and the directory at the end of a ZIP tells a whole file from a part.
+The document has the checksums of all arrays and its own: a ZIP that was written anew with another array is whole, too.
 
 Nothing is ever unpickled, and no more is read than the file has bytes.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +22,8 @@ from container.training.artifact import synchronise
 from recordio.limits import MOST_CHECKPOINT_ARRAYS, MOST_CHECKPOINT_DOCUMENT
 
 _DOCUMENT, _SUFFIX = "checkpoint.json", ".npy"
-_NAMES = "arrays"  # in the document: those of all arrays, as a ZIP that lost a member is a whole ZIP
+_ARRAYS, _OWN = "arrays", "checksum"
+"""In the document: the checksums of all arrays by their names, and that of the document itself without this one."""
 _PIECE = 1 << 24
 
 
@@ -36,10 +39,11 @@ def write(path: Path, document: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     """
     with written(path) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            archive.writestr(_DOCUMENT, json.dumps({**document, _NAMES: list(arrays)}))
             for name, array in arrays.items():
                 with archive.open(zipfile.ZipInfo(name + _SUFFIX), "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+            described = {**document, _ARRAYS: _checksums(archive.infolist())}
+            archive.writestr(_DOCUMENT, json.dumps({**described, _OWN: _checksum(described)}))
         file.flush()
         os.fsync(file.fileno())
     synchronise(path.parent)
@@ -78,14 +82,13 @@ def _read(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], dict[str, n
             with archive:
                 members = _members(archive, size)
                 document = _document(archive, members)
+                held = [info for info in members if info.filename != _DOCUMENT]
+                if document.get(_ARRAYS, _checksums(held)) != _checksums(held):  # 0.3.0 and before named none
+                    raise DamagedCheckpointError("its arrays are not those that its document names")
                 arrays = {}
-                if with_arrays:
-                    for info in members:
-                        if info.filename != _DOCUMENT:
-                            with archive.open(info) as member:
-                                arrays[info.filename.removesuffix(_SUFFIX)] = _array(member, info)
-                    if document.get(_NAMES, list(arrays)) != list(arrays):  # 0.3.0 and before named none
-                        raise DamagedCheckpointError("its arrays are not those that its document names")
+                for info in held if with_arrays else ():
+                    with archive.open(info) as member:
+                        arrays[info.filename.removesuffix(_SUFFIX)] = _array(member, info)
                 return document, arrays
     except DamagedCheckpointError:
         raise
@@ -116,7 +119,20 @@ def _document(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[
     document = json.loads(archive.read(found[0]))
     if not isinstance(document, dict):
         raise DamagedCheckpointError(f"its '{_DOCUMENT}' is no JSON object")
+    own = document.pop(_OWN, None)
+    if own != _checksum(document) and _ARRAYS in document:  # 0.3.0 and before had neither
+        raise DamagedCheckpointError(f"its '{_DOCUMENT}' was changed after it was written")
     return document
+
+
+def _checksums(members: list[zipfile.ZipInfo]) -> dict[str, int]:
+    """Those of the arrays' members, which are compared with the bytes when these are read."""
+    return {info.filename.removesuffix(_SUFFIX): info.CRC for info in members}
+
+
+def _checksum(document: Mapping[str, Any]) -> int:
+    """That of the document's JSON, in which what is read is written as it was."""
+    return zlib.crc32(json.dumps(document).encode())
 
 
 def _array(member: IO[bytes], info: zipfile.ZipInfo) -> np.ndarray:

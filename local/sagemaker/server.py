@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -39,6 +40,7 @@ from local.sagemaker import (
     restart,
     role,
     sdk_defaults,
+    uploads,
 )
 from local.sagemaker.cloud import Cloud
 from local.sagemaker.errors import AwsError, refused
@@ -99,12 +101,15 @@ class Application:
         environ = kept_reads.without_malformed_range(environ)
         if self._cloud.kept and (sent := kept_reads.answer(environ, self._others, self._cloud.kept)) is not None:
             return sent(environ, start_response)
-        response = self._others(environ, start_response)
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            try:
+        try:
+            with uploads.received(environ) as upload:
+                response = self._others(upload, start_response)
+            if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
                 self._written()
-            except OSError as error:
-                return _unwritten(error)(environ, _again(start_response))
+        except AwsError as error:
+            return _refused_by_s3(error)(environ, start_response)
+        except OSError as error:
+            return _unwritten(error)(environ, _again(start_response))
         return response
 
     def _answered(self, environ: dict[str, Any], target: str, invoked: re.Match[str] | None) -> Response:
@@ -127,7 +132,7 @@ class Application:
 
     def _operation(self, request: _Request, name: str) -> Response:
         try:
-            body = json.loads(request.get_data() or b"{}", parse_constant=_no_number)
+            body = json.loads(request.get_data() or b"{}", parse_constant=_no_number, parse_float=_number)
         except (ValueError, RecursionError) as error:
             raise AwsError("SerializationException", f"The request is not JSON: {error}") from error
         answer = operations.call(self._cloud.at(region_of(request, self._cloud.region)), name, body)
@@ -156,8 +161,12 @@ class Application:
 
 def _unwritten(error: OSError) -> Response:
     """What S3 answers where an object cannot be kept."""
-    told = escape(f"the state folder cannot be written: {error.strerror}")
-    return Response(f"<Error><Code>InternalError</Code><Message>{told}</Message></Error>", 500, mimetype="text/xml")
+    return _refused_by_s3(AwsError("InternalError", f"the state folder cannot be written: {error.strerror}", 500))
+
+
+def _refused_by_s3(error: AwsError) -> Response:
+    text = f"<Error><Code>{error.code}</Code><Message>{escape(error.message)}</Message></Error>"
+    return Response(text, error.status, mimetype="text/xml")
 
 
 def _again(start_response: Any) -> Any:
@@ -168,6 +177,14 @@ def _again(start_response: Any) -> Any:
 def _no_number(text: str) -> None:
     """NaN and Infinity are no JSON (RFC 8259), though Python reads them."""
     raise ValueError(f"{text} is no number")
+
+
+def _number(text: str) -> float:
+    """A number with a point or an exponent; a whole one without a point is an integer: R's clients write ``1e+05``."""
+    number = float(text)
+    if not math.isfinite(number):
+        _no_number(text)
+    return int(number) if "." not in text and number.is_integer() else number
 
 
 def _is_browsing(environ: dict[str, Any]) -> bool:

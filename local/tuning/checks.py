@@ -10,6 +10,7 @@ from algorithms.hyperparameters import Field
 from algorithms.interface import Algorithm
 from container import describe
 from local.tuning.config import EPOCHS, GRID, HYPERBAND, STRATEGIES, Definition, TuningConfig, TuningError
+from local.tuning.definitions import OBJECTIVE
 from local.tuning.ranges import (
     AUTO,
     LINEAR,
@@ -150,6 +151,45 @@ def _range_problems(one: Range, field: Field) -> list[str]:
         for what, value in values
         if not _taken(field, value)
     ]
+
+
+def check_parent(config: TuningConfig, name: str, parent: TuningConfig) -> None:
+    """Refuse a warm start from a tuning job whose results say nothing about this one's, as SageMaker does.
+
+    Source: Amazon SageMaker Developer Guide, "Warm Start Tuning Restrictions".
+
+    Raises:
+        TuningError: naming every problem.
+    """
+    theirs = {one.name: one for one in parent.definitions}
+    if problems := [
+        f"Warm start from the parent tuning job {name}: {problem}"
+        for one in config.definitions
+        if one.name in theirs
+        for problem in _parent_problems(one, theirs[one.name])
+    ]:
+        raise TuningError("\n".join(problems))
+
+
+def _parent_problems(definition: Definition, parent: Definition) -> list[str]:
+    problems = []
+    if (definition.metric, definition.maximize) != (parent.metric, parent.maximize):
+        metrics = [f"[{one.metric}] ({'Maximize' if one.maximize else 'Minimize'})" for one in (definition, parent)]
+        problems.append(f"the objective metric {metrics[0]} must be that of the parent, {metrics[1]}")
+    kinds = {one.name: type(one) for one in parent.ranges}
+    problems += [
+        f"the type of the range of hyperparameter [{one.name}] must be that of the parent"
+        for one in definition.ranges
+        if kinds.get(one.name, type(one)) is not type(one)
+    ]
+    ours, theirs = (
+        len({*(tuned.name for tuned in one.ranges), *one.hints, *one.static} - {OBJECTIVE})  # as Describe adds that
+        for one in (definition, parent)
+    )
+    if ours != theirs:
+        told = f"static and tunable hyperparameters must be as many as those of the parent, {theirs}, not {ours}"
+        problems.append(told)
+    return problems
 
 
 def _taken(field: Field, value: str) -> bool:

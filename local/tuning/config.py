@@ -54,7 +54,7 @@ class TuningConfig:
         max_seconds: of the whole, after which running jobs are stopped; None for no limit.
         early_stopping: jobs that do worse than the median of the earlier ones are stopped.
         target: the job is over when the objective is at least as good.
-        most_without_gain: the job is over after so many jobs in a row that were no better than the best before.
+        most_without_gain: the job is over after so many jobs in a row that were not 1 % better than the best before.
         until_converged: the job is over when later jobs gain nothing.
         resources: of Hyperband: the least and the greatest number of epochs of a job; None lets the first job tell.
         warm_start: ``IDENTICAL`` or ``TransferLearning`` where there are parents.

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 _LEAST_CURVES = 3
 """Fewest earlier jobs that a job is compared with; the median of fewer says little."""
+_IMPROVED = 0.01
+"""The share of the best objective by which a job has to be better."""
 _LEAST_JOBS = 20
 """Fewest jobs of a search that counts as converged."""
 _GAIN = 1e-3
@@ -24,9 +26,12 @@ def below_median(curve: Sequence[float], earlier: Sequence[Sequence[float]], *, 
     True
     >>> below_median([3.0, 2.0], [[4, 2], [4, 1], [5, 2], [4, 0.5]], maximize=False)
     False
+
+    The average of a job that diverged, whose objective was no number, is worse than any other.
     """
-    epoch = len(curve)
-    averages = [statistics.fmean(one[:epoch]) for one in earlier if len(one) >= epoch]
+    epoch, worst = len(curve), -math.inf if maximize else math.inf
+    found = [sum(one[:epoch]) / epoch for one in earlier if len(one) >= epoch]
+    averages = [worst if math.isnan(average) else average for average in found]
     if len(averages) < _LEAST_CURVES:
         return False
     median = statistics.median(averages)
@@ -35,15 +40,18 @@ def below_median(curve: Sequence[float], earlier: Sequence[Sequence[float]], *, 
 
 
 def jobs_without_gain(values: Sequence[float], *, maximize: bool) -> int:
-    """How many of the last results, in the order in which their jobs ended, were no better than the best before.
+    """How many of the last results, in the order in which jobs ended, were not better by 1 % than the best before.
 
-    >>> jobs_without_gain([5.0, 3.0, 4.0, 3.0], maximize=False)
-    2
+    Source: the API reference, ``BestObjectiveNotImproving``.
+
+    >>> jobs_without_gain([5.0, 3.0, 4.0, 2.99], maximize=False), jobs_without_gain([5.0, 3.0, 2.9], maximize=False)
+    (2, 0)
     """
     best, count = -math.inf, 0
     for value in values:
         score = value if maximize else -value
-        best, count = (score, 0) if score > best else (best, count + 1)
+        is_gain = score > best and (math.isinf(best) or score - best >= _IMPROVED * abs(best))
+        best, count = max(best, score), 0 if is_gain else count + 1
     return count
 
 

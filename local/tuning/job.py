@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 from container.logs import logger
 from local.tuning import tuner as tuning
 from local.tuning.config import IDENTICAL, TuningConfig
+from local.tuning.definitions import of
 from local.tuning.tuner import Observation, Run, Status, Trial, Tuner
 
 IN_PROGRESS, COMPLETED, STOPPING, STOPPED, FAILED = "InProgress", "Completed", "Stopping", "Stopped", "Failed"
@@ -41,6 +42,7 @@ class TuningJob:
         self.created = self.modified = time.time()
         self.ended = 0.0
         self.summaries: list[dict[str, Any]] = []
+        self.spent: list[str] = []  # stopped training jobs that count as completed ones
         self._lock = threading.RLock()
         self._tuner: Tuner | None = None
         self._thread: threading.Thread | None = None
@@ -53,6 +55,7 @@ class TuningJob:
         job = cls(folder, json.loads((folder / _REQUEST).read_text()), state["arn"], state["training_arn"])
         job.status, job.reason, job.summaries = state["status"], state["reason"], state["summaries"]
         job.created, job.modified, job.ended = state["created"], state["modified"], state["ended"]
+        job.spent = state.get("spent", [])
         return job
 
     @property
@@ -106,16 +109,18 @@ class TuningJob:
         return self._thread is not None and self._thread.is_alive()
 
     def observations(self) -> list[Observation]:
-        """Its results, for a warm start from them."""
+        """Its results, for a warm start from them, in which what was static here may be tuned."""
+        static = {one.get("DefinitionName", ""): one.get("StaticHyperParameters", {}) for one in of(self.request)}
+        scored = [(one, one.get("TrainingJobDefinitionName", "")) for one in self.summaries if _FINAL in one]
         return [
-            Observation(one["TunedHyperParameters"], one[_FINAL]["Value"], one.get("TrainingJobDefinitionName", ""))
-            for one in self.summaries
-            if _FINAL in one
+            Observation({**static.get(name, {}), **one["TunedHyperParameters"]}, one[_FINAL]["Value"], name)
+            for one, name in scored
         ]
 
     def best(self) -> dict[str, Any] | None:
-        """The summary of the best completed training job."""
-        done = [one for one in self.summaries if one["TrainingJobStatus"] == COMPLETED and _FINAL in one]
+        """The summary of the best training job that has come to its end."""
+        scored = [one for one in self.summaries if _FINAL in one]
+        done = [one for one in scored if one["TrainingJobStatus"] == COMPLETED or one["TrainingJobName"] in self.spent]
         sign = -1 if done and done[0][_FINAL]["Type"] == "Maximize" else 1
         return min(done, key=lambda one: sign * one[_FINAL]["Value"], default=None)
 
@@ -194,6 +199,7 @@ class TuningJob:
         with self._lock:
             trials = self._tuner.trials if self._tuner else [trial]
             self.summaries = [self._summary_of(one) for one in trials if one.name]
+            self.spent = [one.name for one in trials if one.counts and one.spent]
             self.modified = time.time()
             self._save()
 
@@ -226,7 +232,7 @@ class TuningJob:
         return summary
 
     def _save(self) -> None:
-        kept = ("arn", "status", "reason", "created", "modified", "ended", "summaries")
+        kept = ("arn", "status", "reason", "created", "modified", "ended", "summaries", "spent")
         state = {"training_arn": self._training_arn, **{name: getattr(self, name) for name in kept}}
         temporary = self.folder / f"{_STATE}.new"
         temporary.write_text(json.dumps(state))

@@ -37,7 +37,9 @@ _NOT_OF_A_TRAINING_JOB = (
     "StaticHyperParameters",
     "HyperParameterTuningResourceConfig",
 )
-_MOST_LISTED = 100
+_PAGE = 10
+"""Entries of a listing where MaxResults says no other number."""
+
 _ENDINGS = {"Completed": Status.COMPLETED, "Stopped": Status.STOPPED, "Failed": Status.FAILED}
 
 
@@ -186,8 +188,7 @@ class TuningJobs:
         if by == "FinalObjectiveMetricValue":
             final = "FinalHyperParameterTuningJobObjectiveMetric"
             scored = [one for one in chosen if final in one]
-            scored.sort(key=lambda one: one[final]["Value"], reverse=falling)
-            chosen = scored + [one for one in chosen if final not in one]
+            chosen = sorted(scored, key=lambda one: one[final]["Value"], reverse=falling)  # the others are not listed
         else:
             key = {"Name": "TrainingJobName", "Status": "TrainingJobStatus"}.get(by, "CreationTime")
             chosen.sort(key=lambda one: one[key], reverse=falling)
@@ -224,6 +225,7 @@ class TuningJobs:
                 raise TuningError(
                     f"The parent tuning job {parent.name} has not ended yet: its status is {parent.status}"
                 )
+            checks.check_parent(from_request(request), parent.name, from_request(parent.request))
         if request.get("WarmStartConfig", {}).get("WarmStartType") == IDENTICAL:
             ours = {_image(one) for one in _definitions(request)}
             for parent in parents:
@@ -347,7 +349,7 @@ def _page(key: str, entries: Sequence[Mapping[str, Any]], request: Mapping[str, 
     token = str(request.get("NextToken") or "0")
     if not token.isdecimal():
         raise TuningError(f"NextToken '{token[:80]}' is none of ours")
-    first, size = int(token), request.get("MaxResults", _MOST_LISTED)
+    first, size = int(token), request.get("MaxResults", _PAGE)
     page: dict[str, Any] = {key: list(entries[first : first + size])}
     if first + size < len(entries):
         page["NextToken"] = str(first + size)

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from local.tuning import early_stopping
-from local.tuning.config import GRID, IDENTICAL, Definition, TuningConfig
+from local.tuning.config import GRID, HYPERBAND, IDENTICAL, Definition, TuningConfig
 from local.tuning.search import RESULT, Search
 
 _MOST_FAILURES = 5
@@ -65,6 +65,7 @@ class Trial:
             where there is no ``score``.
         score: of the model that was kept, where whoever runs the job knows it: it may be that of an earlier epoch.
         stopping: set when the job is to end soon.
+        spent: it was ended after Hyperband's MaxResource, and counts as one that has come to its end.
         name: of the training job, where whoever runs it gives one.
         began, ended: seconds since 1970; ``ended`` is 0 while it runs.
     """
@@ -78,6 +79,7 @@ class Trial:
     score: float | None = None
     status: Status = Status.RUNNING
     stopped_early: bool = False
+    spent: bool = False
     reason: str = ""
     name: str = ""
     began: float = field(default_factory=time.time)
@@ -87,6 +89,11 @@ class Trial:
     def hyperparameters(self) -> dict[str, str]:
         """All that the training job is given."""
         return {**self.definition.static, **self.tuned}
+
+    @property
+    def counts(self) -> bool:
+        """Whether its objective is that of a job that has come to its end."""
+        return self.status is Status.COMPLETED or (self.status is Status.STOPPED and self.spent)
 
     @property
     def objective(self) -> float | None:
@@ -173,7 +180,7 @@ class Tuner:
     def best(self) -> Trial | None:
         """The completed training job with the best objective; the earliest of equals."""
         with self._lock:
-            done = [one for one in self.trials if one.status is Status.COMPLETED and one.objective is not None]
+            done = [one for one in self.trials if one.counts and one.objective is not None]
         sign = -1 if self._config.maximize else 1
         return min(done, key=lambda one: (sign * (one.objective or 0.0), one.number), default=None)
 
@@ -206,12 +213,12 @@ class Tuner:
             asked = self._asked.pop(trial.number)
             self._ended.append(trial)
             self._changed(trial)
-            if trial.status is Status.STOPPED and not trial.stopped_early and self._stopping.is_set():
+            if trial.status is Status.STOPPED and not (trial.stopped_early or trial.spent) and self._stopping.is_set():
                 return  # cut off together with the tuning job: when that goes on, it begins again
             asked.set_user_attr(RESULT, _as_attributes(trial))
             if trial.objective is None or trial.status is Status.FAILED:
                 self._search.study.tell(asked, state=TrialState.FAIL)
-            elif trial.status is Status.STOPPED:
+            elif not trial.counts:
                 self._search.study.tell(asked, state=TrialState.PRUNED)
             else:
                 self._search.study.tell(asked, trial.objective)
@@ -224,9 +231,18 @@ class Tuner:
             asked = self._asked[trial.number]
             if math.isfinite(value):
                 asked.report(value, len(trial.curve))
-            if self._is_hopeless(trial, asked) and not trial.stopping.is_set():
-                trial.stopped_early = True
+            if trial.stopping.is_set():
+                return
+            trial.spent = self._has_spent_all(trial)
+            trial.stopped_early = not trial.spent and self._is_hopeless(trial, asked)
+            if trial.spent or trial.stopped_early:
                 trial.stopping.set()
+
+    def _has_spent_all(self, trial: Trial) -> bool:
+        """Whether the job goes on after Hyperband's MaxResource, where it is stopped (the API reference,
+        ``HyperbandStrategyConfig``). One that has no more epochs than that ends by itself."""
+        resources = self._config.resources
+        return self._config.strategy == HYPERBAND and resources is not None and len(trial.curve) > resources[1]
 
     def _is_hopeless(self, trial: Trial, asked: optuna.Trial) -> bool:
         if self._config.early_stopping:
@@ -240,7 +256,7 @@ class Tuner:
         """Why the tuning job is over; None while it is not."""
         with self._lock:
             ended = list(self._ended)
-        values = [one.objective for one in ended if one.status is Status.COMPLETED and one.objective is not None]
+        values = [one.objective for one in ended if one.counts and one.objective is not None]
         config = self._config
         if self._stopping.is_set():
             return STOPPED
@@ -257,7 +273,7 @@ class Tuner:
                 return f"the objective has reached {config.target:g}"
         least = config.most_without_gain
         if least is not None and early_stopping.jobs_without_gain(values, maximize=config.maximize) >= least:
-            return f"the best objective has not improved in {least} training jobs"
+            return f"the best objective has not improved by 1 % in {least} training jobs"
         if config.until_converged and early_stopping.converged(values, maximize=config.maximize):
             return "the search has converged"
         return None
@@ -298,6 +314,7 @@ class Tuner:
         trial.score = said.get("score")  # searches of earlier versions have none
         trial.status, trial.reason, trial.name = Status(said["status"]), said["reason"], said["name"]
         trial.stopped_early, trial.began, trial.ended = said["stopped_early"], said["began"], said["ended"]
+        trial.spent = said.get("spent", False)
         return trial
 
 
@@ -310,6 +327,7 @@ def _as_attributes(trial: Trial) -> dict[str, object]:
         "status": trial.status.value,
         "reason": trial.reason,
         "stopped_early": trial.stopped_early,
+        "spent": trial.spent,
         "name": trial.name,
         "began": trial.began,
         "ended": trial.ended,

@@ -76,6 +76,15 @@ def test_requests_sent_ahead_are_answered_in_order_on_one_connection(served):
     assert [count or 1 for count in counts] == [1, 3, 2]
 
 
+def test_empty_lines_before_a_request_are_left_out(served):
+    """As RFC 9112, section 2.2, asks of servers: some clients end a body with one."""
+    server, _ = served
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 8\r\n%s\r\n1,2,3,4\n"
+    received = spoken(server, b"\r\n\r\n" + head % b"" + b"\r\n" + head % b"Connection: close\r\n")
+    assert received.count(b"HTTP/1.1 200 OK") == 2
+    assert received.count(b"HTTP/1.1 ") == 2
+
+
 def test_requests_that_come_while_an_answer_goes_out_get_one_answer_each(served):
     """In many pieces, so that some come just when a thread hands an answer back."""
     server, _ = served

@@ -7,10 +7,11 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xgboost as xgb
 
-from algorithms.errors import TrainingStopped
+from algorithms.errors import HyperparameterError, TrainingDataError, TrainingStopped
 from algorithms.xgb import pickled
 from container.training.report import History
 from recordio.batches import Batch
@@ -67,6 +68,23 @@ def test_what_is_no_checkpoint_in_the_place_of_one_harms_no_job(tmp_path, monkey
     for number in (3, 4, 5, 6, 7):
         xgb.Booster(model_file=bytearray((tmp_path / f"xgboost-checkpoint.{number}").read_bytes()))
     assert dumped(fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=8).boosters[0]) == expected
+
+
+def test_a_checkpoint_of_a_job_that_cannot_be_gone_on_with_is_named(tmp_path):
+    """XGBoost's own words blamed the data or the hyperparameters, and another objective was taken without one."""
+    fit(job=FakeJob(checkpoint_directory=tmp_path), num_round=3)
+    features, labels = rows()
+    narrower = np.nan_to_num(features[:, :4]), labels
+    with pytest.raises(
+        TrainingDataError, match=r"xgboost-checkpoint\.2 .* 5 features, and channel 'train' has 4: empty"
+    ):
+        fit(narrower, job=FakeJob(checkpoint_directory=tmp_path))
+    several = {"objective": "multi:softprob", "num_class": 3}
+    with pytest.raises(HyperparameterError, match=r"'num_class' is 3, and checkpoint .*\.2 has 0 classes: empty"):
+        fit(job=FakeJob(checkpoint_directory=tmp_path), **several)
+    job = FakeJob(checkpoint_directory=tmp_path)
+    fit(job=job, objective="binary:logistic")
+    assert any("of a job with objective reg:squarederror" in message for message in job.warnings)
 
 
 def test_the_last_round_is_always_a_checkpoint(tmp_path, monkeypatch):

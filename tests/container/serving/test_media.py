@@ -58,6 +58,8 @@ FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
         ("text/csv;q=nonsense, application/jsonlines;q=0.001", JSON_LINES),
         ("text/csv;q=1.5, application/json", JSON),
         (", ,text/csv,", CSV),
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", JSON),  # what Java's HttpURLConnection sends by itself
+        ("text/csv;q=.1, application/jsonlines;q=.2", JSON_LINES),
     ],
 )
 def test_accept_is_negotiated_as_the_standard_says(header, expected):

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,15 +119,19 @@ def damages() -> dict[str, Any]:
         body[at] ^= 1
         path.write_bytes(body)
 
+    def of_0_3_0(path: Path) -> dict[str, Any]:
+        """The document without the checksums of the arrays."""
+        return {name: value for name, value in checkpoint_file.read_document(path).items() if name != "arrays"}
+
     def pickled(path: Path) -> None:
-        document = checkpoint_file.read_document(path)
+        document = of_0_3_0(path)
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("checkpoint.json", json.dumps(document))
             with archive.open("weights.npy", "w") as member:
                 np.lib.format.write_array(member, np.array([object()], object), allow_pickle=True)
 
     def vast(path: Path) -> None:
-        document = checkpoint_file.read_document(path)
+        document = of_0_3_0(path)
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("checkpoint.json", json.dumps(document))
             header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }"
@@ -137,12 +142,15 @@ def damages() -> dict[str, Any]:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("checkpoint.json", b" " * (1 << 24))
 
-    def lossy(path: Path) -> None:
+    def edited(path: Path, name: str, change: Callable[[bytes], bytes | None]) -> None:
+        """Write the ZIP anew with another member, or without it."""
         with zipfile.ZipFile(path) as archive:
-            members = {name: archive.read(name) for name in archive.namelist() if name != "weights.npy"}
+            members: dict[str, bytes | None] = {name: archive.read(name) for name in archive.namelist()}
+        members[name] = change(members[name] or b"")
         with zipfile.ZipFile(path, "w") as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
+            for kept, content in members.items():
+                if content is not None:
+                    archive.writestr(kept, content)
 
     def form(path: Path) -> None:
         checkpoint_file.write(path, {**checkpoint_file.read_document(path), "parts": ["../../etc"]}, {})
@@ -155,7 +163,18 @@ def damages() -> dict[str, Any]:
         "pickled": (pickled, "cannot be of object"),
         "vast": (vast, "cannot be of float64 and shape"),
         "bomb": (bomb, "compressed"),
-        "an array less": (lossy, "not those that its document names"),
+        "an array less": (
+            lambda path: edited(path, "weights.npy", lambda _: None),
+            "not those that its document names",
+        ),
+        "another array": (
+            lambda path: edited(path, "weights.npy", lambda array: array[:-4] + bytes(4)),
+            "not those that its document names",
+        ),
+        "another state": (
+            lambda path: edited(path, "checkpoint.json", lambda text: text.replace(b'"epoch": 2', b'"epoch": 7')),
+            "was changed after it was written",
+        ),
         "other form": (form, "names parts"),
         "later format": (
             lambda path: checkpoint_file.write(path, {**checkpoint_file.read_document(path), "format": 2}, {}),

@@ -87,10 +87,19 @@ def test_an_environment_that_no_process_can_have_is_refused(up, value):
         assert ".A.member' failed to satisfy constraint" in answer["message"]
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
 def test_what_is_no_number_is_refused(up, number):
     status, answer = asked(up, "ListTrainingJobs", f'{{"CreationTimeAfter": {number}}}')
     assert (status, answer["__type"]) == (400, "SerializationException")
+
+
+def test_a_whole_number_may_be_written_with_an_exponent(up):
+    """As paws, the AWS client of R, writes 10 and 100000: by ``as.character``."""
+    assert asked(up, "ListTrainingJobs", '{"MaxResults": 1e+01}')[0] == 200
+    status, answer = asked(up, "ListTrainingJobs", '{"MaxResults": 1e+05}')
+    assert (status, answer["__type"]) == (400, "ValidationException")
+    assert "Value '100000' at 'maxResults'" in answer["message"]
+    assert asked(up, "ListTrainingJobs", '{"MaxResults": 1.5e+00}')[0] == 400
 
 
 def test_a_member_that_is_null_is_as_one_that_is_left_out(up):

@@ -242,6 +242,93 @@ def test_warm_starts(tmp_path):
         jobs.create(request("fourth", WarmStartConfig=unknown | {"WarmStartType": "TransferLearning"}))
 
 
+def test_a_page_has_ten_jobs_and_jobs_without_an_objective_are_not_sorted_by_it(tmp_path):
+    """Source: the API reference, ``ListTrainingJobsForHyperParameterTuningJob``."""
+
+    def some(made, line, stopped):
+        return Pretended.square(made, line if int(made["HyperParameters"]["epochs"]) % 2 else lambda _: None, stopped)
+
+    jobs, _ = service(tmp_path, some)
+    made = request(jobs=12)
+    made["HyperParameterTuningJobConfig"]["ParameterRanges"] = ranges("1", "12")
+    jobs.create(made)
+    jobs.find("tune").join(60)
+    named = {"HyperParameterTuningJobName": "tune"}
+    assert len(jobs.list_training_jobs(named)["TrainingJobSummaries"]) == 10
+    assert jobs.list_training_jobs(named)["NextToken"]
+    scored = jobs.list_training_jobs(named | {"SortBy": "FinalObjectiveMetricValue"})["TrainingJobSummaries"]
+    assert len(scored) == 6 and all(FINAL in one for one in scored)
+
+
+def test_a_job_that_hyperband_ended_at_its_greatest_resource_may_be_the_best(tmp_path):
+    def long(made, line, stopped):
+        for epoch in range(1, 50):
+            line(
+                f"#quality_metric: host=algo-1, test msd <loss>={int(made['HyperParameters']['epochs']) + 1 / epoch}\n"
+            )
+            if stopped.wait(0.15):
+                return "Stopped", ""
+        return "Completed", ""
+
+    jobs, _ = service(tmp_path, long)
+    made = request(jobs=2)
+    made["HyperParameterTuningJobConfig"] |= {
+        "Strategy": "Hyperband",
+        "StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 2, "MaxResource": 2}},
+    }
+    jobs.create(made)
+    jobs.find("tune").join(60)
+    best = described(jobs)["BestTrainingJob"]
+    assert best["TrainingJobStatus"] == "Stopped"
+    assert best[FINAL]["Value"] == min(one[FINAL]["Value"] for one in listed(jobs))
+    again, _ = service(tmp_path)
+    assert described(again)["BestTrainingJob"]["TrainingJobName"] == best["TrainingJobName"]
+
+
+def warm(kind="IdenticalDataAndAlgorithm"):
+    parents = [{"HyperParameterTuningJobName": "parent"}]
+    return {"WarmStartConfig": {"ParentHyperParameterTuningJobs": parents, "WarmStartType": kind}}
+
+
+def test_a_warm_start_learns_of_what_was_static_in_the_parent(tmp_path):
+    """The guide allows it; none of the parent's results was learned from."""
+    jobs, training = service(tmp_path)
+    jobs.create(request("parent", jobs=8))
+    jobs.find("parent").join(60)
+    child = request("child", jobs=1, **warm("TransferLearning"))
+    static = {"feature_dim": "2", "_tuning_objective_metric": "test:msd"}  # the SDK has it from Describe
+    child["TrainingJobDefinition"]["StaticHyperParameters"] = static
+    child["HyperParameterTuningJobConfig"]["ParameterRanges"]["IntegerParameterRanges"].append(
+        {"Name": "k", "MinValue": "2", "MaxValue": "9"}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "_declared_problems", lambda *_, **__: [])  # k-means' k is not tuned on SageMaker
+        jobs.create(child)
+    jobs.find("child").join(60)
+    assert described(jobs, "child")["BestTrainingJob"]["TunedHyperParameters"] == {"epochs": "3", "k": "3"}
+
+
+@pytest.mark.parametrize("kind", ["IdenticalDataAndAlgorithm", "TransferLearning"])
+def test_a_warm_start_from_results_of_another_kind_is_refused(tmp_path, kind):
+    """Source: Amazon SageMaker Developer Guide, "Warm Start Tuning Restrictions"."""
+    jobs, _ = service(tmp_path)
+    jobs.create(request("parent", jobs=1))
+    jobs.find("parent").join(60)
+    child = request("child", jobs=1, **warm(kind))
+    child["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"] = OBJECTIVE | {"MetricName": "test:ssd"}
+    child["HyperParameterTuningJobConfig"]["ParameterRanges"] = {
+        "CategoricalParameterRanges": [{"Name": "epochs", "Values": ["1", "2"]}]
+    }
+    child["TrainingJobDefinition"]["StaticHyperParameters"]["init_method"] = "random"
+    with pytest.raises(TuningError) as refused:
+        jobs.create(child)
+    assert "the objective metric [test:ssd] (Minimize) must be that of the parent, [test:msd] (Minimize)" in str(
+        refused.value
+    )
+    assert "the type of the range of hyperparameter [epochs] must be that of the parent" in str(refused.value)
+    assert "must be as many as those of the parent, 3, not 4" in str(refused.value)
+
+
 def test_several_algorithms_in_one_tuning_job(tmp_path):
     def both(made, line, _):
         theirs = made["AlgorithmSpecification"]["TrainingImage"] == "somebody/other:1"

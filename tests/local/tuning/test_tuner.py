@@ -13,6 +13,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from algorithms import hyperparameters, registry
 from local.tuning.checks import check, with_open_ends
 from local.tuning.config import Definition, TuningConfig, TuningError, from_request
+from local.tuning.early_stopping import below_median
 from local.tuning.ranges import CategoricalRange, ContinuousRange, IntegerRange
 from local.tuning.tuner import FAILED, OUT_OF_TIME, STOPPED, Ending, Observation, Status, Tuner
 
@@ -168,6 +169,16 @@ def test_early_stopping_ends_what_is_worse_than_the_median_and_nothing_else():
     assert tuner.best.number == 5
 
 
+@pytest.mark.parametrize("maximize", [False, True])
+def test_jobs_that_diverged_count_as_worse_than_all_others_in_early_stopping(maximize):
+    """A NaN among the averages put the median anywhere, and values beyond float64's range were an error."""
+    sign = -1.0 if maximize else 1.0
+    earlier = [[math.nan, math.nan], [sign, sign], [2 * sign, 2 * sign], [3 * sign, 3 * sign], [4 * sign, 4 * sign]]
+    earlier += [[1.7e308 * sign] * 2, [math.inf, -math.inf]]
+    assert not below_median([sign, 3.5 * sign], earlier, maximize=maximize)
+    assert below_median([sign, 4.5 * sign], earlier, maximize=maximize)
+
+
 def test_hyperband_runs_few_jobs_to_the_end_and_the_best_among_them():
     epochs = []
 
@@ -185,6 +196,24 @@ def test_hyperband_runs_few_jobs_to_the_end_and_the_best_among_them():
     assert tuner.best.objective < 0.03 + 1 / 27
 
 
+def test_hyperband_ends_jobs_that_go_on_after_its_greatest_resource_and_takes_their_results():
+    """Source: the API reference, ``HyperbandStrategyConfig``: "Once a job reaches the MaxResource value, it is
+    stopped"."""
+
+    def run(trial):
+        for epoch in range(1, 100):
+            trial.report(float(trial.tuned["x"]) + 1 / epoch)
+            if trial.stopping.is_set():
+                return Ending(Status.STOPPED)
+        return DONE
+
+    tuner = tuned([ContinuousRange("x", 0, 1)], run, strategy="Hyperband", resources=(1, 9), max_jobs=20, seed=1)
+    assert {trial.status for trial in tuner.trials} == {Status.STOPPED}
+    assert max(len(trial.curve) for trial in tuner.trials) == 10
+    assert tuner.best.objective == min(trial.objective for trial in tuner.trials if trial.spent)
+    assert len(tuner.best.curve) == 10 and not tuner.best.stopped_early
+
+
 def test_a_tuning_job_is_over_by_each_of_its_criteria():
     def falling(trial):
         trial.report(10.0 - trial.number)
@@ -193,7 +222,9 @@ def test_a_tuning_job_is_over_by_each_of_its_criteria():
     ranges = [ContinuousRange("x", 0, 1)]
     assert len(tuned(ranges, falling, max_jobs=9, target=7.0).trials) == 4
     flat = tuned(ranges, once(lambda x: 1.0), max_jobs=50, most_without_gain=3)
-    assert (len(flat.trials), flat.why) == (4, "the best objective has not improved in 3 training jobs")
+    assert (len(flat.trials), flat.why) == (4, "the best objective has not improved by 1 % in 3 training jobs")
+    little = tuned(ranges, once(lambda x: 1.0 - 1e-4 * x), max_jobs=50, most_without_gain=3)
+    assert len(little.trials) == 4
     assert len(tuned(ranges, once(lambda x: 1.0), max_jobs=50, until_converged=True).trials) == 20
     assert len(tuned(ranges, falling, max_jobs=9).trials) == 9
 
