@@ -12,12 +12,13 @@ requests are answered 408. If connections or buffered bytes reach their bounds, 
 the oldest incomplete requests (503), so that a new client always gets in. ``GET`` requests (``/ping``) have a thread of
 their own and do not wait for predictions, but short ones.
 
-Chosen by measuring, before usual and short requests were treated as such, which takes 40 % off (``python -m benchmarks.serving --workers gthread gevent waitress``; k-means, one row of 8 numbers,
-CPU of the server for one request over 1, 8 and 32 connections): this worker 540 to 640 us; gunicorn's gthread 550 to
-650; gevent 480 to 570; Waitress 450 to 670. With 1,000 stalled clients beside them: this worker 480 to 560 us; gthread
-answers nobody; gevent 470 to 650, with a p99 of 200 to 260 ms at 32 connections (here 37 to 55), as it switches between
-clients in one thread, where one long prediction also stops every ping; Waitress 590 to 1,190, as its loop asks each
-connection in Python whether it is readable, and a byte now and then keeps a slow client.
+Chosen by measuring, before usual and short requests were treated as such, which halves what this worker takes
+(``python -m benchmarks.serving --workers gthread gevent waitress``; k-means, one row of 8 numbers, CPU of the server
+for one request over 1, 8 and 32 connections): this worker 540 to 640 us; gunicorn's gthread 550 to 650; gevent 480 to
+570; Waitress 450 to 670. With 1,000 stalled clients beside them: this worker 480 to 560 us; gthread answers nobody;
+gevent 470 to 650, with a p99 of 200 to 260 ms at 32 connections (here 37 to 55), as it switches between clients in one
+thread, where one long prediction also stops every ping; Waitress 590 to 1,190, as its loop asks each connection in
+Python whether it is readable, and a byte now and then keeps a slow client.
 """
 
 from __future__ import annotations
