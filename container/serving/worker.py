@@ -53,6 +53,7 @@ from recordio.limits import HEAD_SECONDS, LONGEST_DRAINED, LONGEST_HEAD, MOST_CO
 
 _SWEEP_SECONDS = 0.25
 _PIECE = 1 << 16
+_MOST_ACCEPTED = 64
 
 
 def _is_chunked(request: Any) -> bool:
@@ -83,6 +84,7 @@ class BufferingWorker(Worker):
         self._quick = ThreadPoolExecutor(1, "quick")
         self._short = ShortRequests()
         self._long: list[Connection] = []  # those that threads answer, and are not short
+        self._accepted_at_once = 1
         self._buffered = 0
         self._lock = threading.Lock()
         self._most_connections = min(MOST_CONNECTIONS, bounded.most_connections())
@@ -138,6 +140,7 @@ class BufferingWorker(Worker):
         now = time.monotonic()
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
+            self._accepted_at_once = 1
             self.notify()
             if self.ppid != os.getppid():
                 self.alive = False
@@ -164,7 +167,8 @@ class BufferingWorker(Worker):
             self._close(one)
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(64):  # then the others have their turn
+        """Accept a connection, or in a crowd twice as many as last time, so that other workers have their share."""
+        for _ in range(self._accepted_at_once):
             try:
                 sock, address = listener.accept()
             except OSError:  # nobody is left, left again already, or another worker was faster
@@ -175,6 +179,7 @@ class BufferingWorker(Worker):
             self._watch(one, selectors.EVENT_READ)
             if len(self._connections) > self._most_connections:
                 self._make_room(one)
+        self._accepted_at_once = min(2 * self._accepted_at_once, _MOST_ACCEPTED)
 
     def _watch(self, one: Connection, events: int) -> None:
         if events == one.watched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 import threading
@@ -120,3 +121,20 @@ def test_rows_are_steady_and_what_may_be_compressed_is_not():
     assert not is_steady(Fake, "application/x-Parquet")
     assert not is_steady(registry.find("image-classification"), "image/png")
     assert not is_steady(registry.find("seq2seq"), "application/json")
+
+
+def test_a_crowd_of_connections_is_accepted_in_growing_numbers():
+    """One at a time at first: whoever woke first had taken all connections, and left other workers without work."""
+    worker = Dispatching()
+    worker._accepted_at_once, worker._most_connections, worker._poller = 1, 100, MagicMock()
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as clients:
+        listener.setblocking(False)
+        for _ in range(9):
+            clients.enter_context(socket.create_connection(listener.getsockname()))
+        counts = []
+        for _ in range(5):
+            worker._accept(listener)
+            counts.append(len(worker._connections))
+    for one in worker._connections:
+        one.sock.close()
+    assert counts == [1, 3, 7, 9, 9]
