@@ -50,10 +50,10 @@ def test_a_client_that_leaves_just_as_its_connection_is_kept_sees_the_end():
         assert client.recv(1) == b""
 
 
-def receiving(length: int, *, steady: bool = True, method: str = "POST") -> Connection:
+def receiving(length: int, *, steady: bool = True, method: str = "POST", path: str = "/invocations") -> Connection:
     """A connection whose request has just come whole."""
     one = Connection(MagicMock(), None, None, 0.0)
-    one.request, one.body, one.steady = MagicMock(method=method), FixedBody(length, None), steady
+    one.request, one.body, one.steady = MagicMock(method=method, path=path), FixedBody(length, None), steady
     one.body.feed(bytearray(length))
     return one
 
@@ -64,7 +64,7 @@ class Dispatching(with_bounds(Bounds(None, 1 << 20, 1.0, 1.0), MagicMock())):  #
     def __init__(self) -> None:
         self._lock, self._buffered, self._connections = threading.Lock(), 0, set()
         self._short, self._long = ShortRequests(), []
-        self._compute, self._quick = MagicMock(), MagicMock()
+        self._compute, self._quick, self._direct = MagicMock(), MagicMock(), MagicMock()
         self.here: list[Connection] = []
 
     def _answer(self, one: Connection) -> None:
@@ -87,8 +87,16 @@ def test_requests_are_answered_by_the_loop_once_as_long_ones_were_answered_soon(
     worker._long.clear()
     assert worker.place(receiving(100, steady=False)) == "compute"
     worker._long.clear()
-    assert worker.place(receiving(0, method="GET", steady=False)) == "quick"
+    assert worker.place(receiving(0, method="GET", steady=False, path="/metrics")) == "quick"
     assert not worker._long
+
+
+def test_pings_are_answered_by_the_loop_where_there_is_one_model():
+    worker, ping = Dispatching(), {"method": "GET", "path": "/ping", "steady": False}
+    assert worker.place(receiving(5)) == "compute"
+    assert worker.place(receiving(0, **ping)) == "here"
+    worker._direct = None
+    assert worker.place(receiving(0, **ping)) == "quick"
 
 
 def test_what_took_long_is_not_answered_by_the_loop_again():
