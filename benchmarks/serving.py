@@ -46,9 +46,9 @@ GUNICORN_WORKER = """
 import os
 from container.serving import server
 ours = server.options
-def options(settings, workers):
+def options(*given):
     changed = {"worker_class": os.environ["WORKER"], "keepalive": 60, "worker_connections": 4000}
-    return {**ours(settings, workers), **changed}
+    return {**ours(*given), **changed}
 server.options = options
 from container.__main__ import serve
 raise SystemExit(serve())
@@ -73,7 +73,7 @@ class Waitress(Worker):
         os._exit(0)
 from container.serving import server
 ours = server.options
-server.options = lambda settings, workers: {**ours(settings, workers), "worker_class": Waitress}
+server.options = lambda *given: {**ours(*given), "worker_class": Waitress}
 from container.__main__ import serve
 raise SystemExit(serve())
 """

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms.errors import ModelError, PredictionError
@@ -20,11 +19,12 @@ from algorithms.quality import classified, confusion, regressed
 from algorithms.xgb import pickled
 from algorithms.xgb.data import widened
 from algorithms.xgb.documents import load_booster, looks_like_model
+from algorithms.xgb.in_place import InPlace
 from algorithms.xgb.messages import first_line
 from algorithms.xgb.outputs import select
 from algorithms.xgb.portable import portable
 from algorithms.xgb.reckoning import loading_bytes
-from recordio.batches import Batch
+from recordio.batches import Batch, Features
 from recordio.limits import PREDICTION_MEMORY
 
 FILE = "xgboost-model"
@@ -57,9 +57,12 @@ class XGBModel(Model):
         self.targets = max(int(described[0]["learner_model_param"].get("num_target", "1")), 1)
         self._features = [booster.num_features() for booster in boosters]
         kinds = [str(learner["gradient_booster"]["name"]) for learner in described]
-        self._are_trees = [kind == "gbtree" for kind in kinds]
         self._importance = "weight" if kinds[0] == "gblinear" else "gain"
         self.rounds = [0 if kind == "gblinear" else _rounds(one) for kind, one in zip(kinds, boosters, strict=True)]
+        self._in_place = [
+            InPlace(booster, rounds) if kind == "gbtree" else None
+            for kind, booster, rounds in zip(kinds, boosters, self.rounds, strict=True)
+        ]
         self._lock = threading.Lock()
 
     @property
@@ -142,24 +145,21 @@ class XGBModel(Model):
             raise PredictionError(f"Feature shape mismatch, expected: {width}, got {batch.feature_dim}")
         if not len(batch):
             return np.empty((0, self.classes) if self.objective == "multi:softprob" else 0, np.float32)
-        rows: Any = batch.features
-        if batch.is_sparse:
-            rows = sp.csr_matrix(widened(rows, width))
-            at_once = max(PREDICTION_MEMORY // (4 * max(width, 1)), 1)
-            if len(batch) > at_once:
-                parts = range(0, len(batch), at_once)
-                return np.concatenate([self._ask(number, rows[start : start + at_once]) for start in parts])
-        return self._ask(number, rows)
+        at_once = max(PREDICTION_MEMORY // (4 * max(width, 1)), 1) if batch.is_sparse else len(batch)
+        if len(batch) > at_once:
+            parts = range(0, len(batch), at_once)
+            return np.concatenate([self._ask(number, batch.rows(start, start + at_once).features) for start in parts])
+        return self._ask(number, batch.features)
 
-    def _ask(self, number: int, rows: Any) -> np.ndarray:
-        booster, rounds = self.boosters[number], (0, self.rounds[number])
+    def _ask(self, number: int, rows: Features) -> np.ndarray:
+        width = self._features[number]
         try:
-            if self._are_trees[number]:
-                # Builds no matrix, and threads may share it: several times faster on few rows, with the same result.
-                return booster.inplace_predict(rows, iteration_range=rounds, validate_features=False)
+            if (in_place := self._in_place[number]) is not None:
+                return in_place.predict(rows, width)
             with self._lock:
-                matrix = xgb.DMatrix(rows, nthread=1)
-                return booster.predict(matrix, iteration_range=rounds, validate_features=False)
+                matrix = xgb.DMatrix(rows if isinstance(rows, np.ndarray) else widened(rows, width), nthread=1)
+                rounds = (0, self.rounds[number])
+                return self.boosters[number].predict(matrix, iteration_range=rounds, validate_features=False)
         except xgb.core.XGBoostError as error:
             raise PredictionError(first_line(error)) from error
 

@@ -61,6 +61,7 @@ class Connection:
         request, body: the request that is being received, once its head is whole.
         busy: a thread computes the answer, or has passed it to the loop, which has not taken it yet. Meanwhile the loop
             only collects bytes.
+        steady: the time that the request takes grows with its body: see ``container.serving.short``.
         outgoing: what is left of the answer for the loop to send.
         arrived: when the request was whole.
         began: when the first byte of the request came; None between requests.
@@ -71,7 +72,7 @@ class Connection:
 
     __slots__ = (
         "address", "arrived", "began", "body", "busy", "closed", "deadline", "held", "incoming", "keep", "lock",
-        "local", "outgoing", "refused", "request", "sock", "watched",
+        "local", "outgoing", "refused", "request", "sock", "steady", "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, address: Any, local: Any, deadline: float) -> None:
@@ -82,7 +83,7 @@ class Connection:
         self.outgoing = memoryview(b"")
         self.arrived = 0.0
         self.began: float | None = None
-        self.busy = self.closed = self.refused = False
+        self.busy = self.closed = self.refused = self.steady = False
         self.keep = True
         self.held = 0
         self.watched = 0

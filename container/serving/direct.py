@@ -8,13 +8,14 @@ sets), go through the application.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
 from werkzeug.utils import get_content_type
 
+from algorithms.interface import ROWS
 from container.serving import telemetry
 from container.serving.request import Endpoint, Request, respond
 from container.serving.telemetry import Metrics
@@ -44,6 +45,12 @@ class Direct:
         body = environ.get(BODY)
         if body is None or environ["PATH_INFO"] != _ROUTE or environ["REQUEST_METHOD"] != "POST" or self._over(body):
             return self._app(environ, start)
+        status, headers, content = self.answer(environ, body)
+        start(status, headers)
+        return [content]
+
+    def answer(self, environ: Mapping[str, Any], body: bytes) -> tuple[str, list[tuple[str, str]], bytes]:
+        """Status, headers and body of the answer to a request to the route, by its head in WSGI's names."""
         began, names = telemetry.began(environ), telemetry.named(environ)
         try:
             asked = Request(body, environ.get("CONTENT_TYPE"), environ.get("HTTP_ACCEPT"))
@@ -52,10 +59,14 @@ class Direct:
             if answer.status not in _NO_LENGTH:
                 headers.append(("Content-Length", str(len(answer.body))))
             self._metrics.answered(_ROUTE, answer.status, time.perf_counter() - began, answer.rows)
-            start(f"{int(answer.status)} {HTTPStatus(answer.status).phrase.upper()}", headers)
-            return [answer.body]
+            return f"{int(answer.status)} {HTTPStatus(answer.status).phrase.upper()}", headers, answer.body
         finally:
             telemetry.forget_name()
+
+    def is_steady(self, content_type: str) -> bool:
+        """Whether the time that a request takes grows with the bytes of its body, and with nothing else: they are rows,
+        and not compressed."""
+        return self._endpoint.algorithm.serving.takes == ROWS and "parquet" not in content_type.lower()
 
     def _over(self, body: bytes) -> bool:
         return self._most is not None and len(body) > self._most

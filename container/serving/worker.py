@@ -3,20 +3,22 @@
 One thread, the loop, watches all connections and reads requests as they arrive, each into a buffer of bounded size.
 Only a complete request takes one of the threads that compute; what a client does not read of its answer at once goes
 back to the loop. So a client occupies a thread only while its answer is computed, however slowly it sends or reads.
-Parsing a request's head, and WSGI, are gunicorn's own.
+Short requests the loop answers itself (``short``). Parsing a request's head, and WSGI, are gunicorn's own, except for
+usual requests (``heads``).
 
 Limits (``recordio.limits``): a head must be complete within HEAD_SECONDS; a body may pause for STALL_SECONDS and take
 SAGEMAKER_MODEL_SERVER_TIMEOUT (60 s) altogether; the client may pause reading its answer for STALL_SECONDS. Slower
 requests are answered 408. If connections or buffered bytes reach their bounds, idle connections are closed first, then
-the oldest incomplete requests (503), so that a new client always gets in. ``GET`` requests (``/ping``) have a thread of
-their own and do not wait for predictions.
+the oldest incomplete requests (503), so that a new client always gets in. ``GET`` requests have a thread of their own
+and do not wait for predictions, but short ones; the loop answers ``/ping`` itself where there is one model.
 
-Chosen by measuring (``python -m benchmarks.serving --workers gthread gevent waitress``; k-means, one row of 8 numbers,
-CPU of the server for one request over 1, 8 and 32 connections): this worker 540 to 640 us; gunicorn's gthread 550 to
-650; gevent 480 to 570; Waitress 450 to 670. With 1,000 stalled clients beside them: this worker 480 to 560 us; gthread
-answers nobody; gevent 470 to 650, with a p99 of 200 to 260 ms at 32 connections (here 37 to 55), as it switches between
-clients in one thread, where one long prediction also stops every ping; Waitress 590 to 1,190, as its loop asks each
-connection in Python whether it is readable, and a byte now and then keeps a slow client.
+Chosen by measuring, before usual and short requests were treated as such, which halves what this worker takes
+(``python -m benchmarks.serving --workers gthread gevent waitress``; k-means, one row of 8 numbers, CPU of the server
+for one request over 1, 8 and 32 connections): this worker 540 to 640 us; gunicorn's gthread 550 to 650; gevent 480 to
+570; Waitress 450 to 670. With 1,000 stalled clients beside them: this worker 480 to 560 us; gthread answers nobody;
+gevent 470 to 650, with a p99 of 200 to 260 ms at 32 connections (here 37 to 55), as it switches between clients in one
+thread, where one long prediction also stops every ping; Waitress 590 to 1,190, as its loop asks each connection in
+Python whether it is readable, and a byte now and then keeps a slow client.
 """
 
 from __future__ import annotations
@@ -41,14 +43,17 @@ from gunicorn.workers.base import Worker
 
 from container.logs import logger
 from container.serving import connection as bounded
+from container.serving import heads
 from container.serving.connection import Bounds, Connection, Outbox
-from container.serving.direct import BODY
+from container.serving.direct import BODY, Direct
 from container.serving.framing import ChunkedBody, FixedBody, MalformedBodyError
+from container.serving.short import ShortRequests
 from container.serving.telemetry import ARRIVED, Metrics
 from recordio.limits import HEAD_SECONDS, LONGEST_DRAINED, LONGEST_HEAD, MOST_CONNECTIONS, STALL_SECONDS
 
 _SWEEP_SECONDS = 0.25
 _PIECE = 1 << 16
+_MOST_ACCEPTED = 64
 
 
 def _is_chunked(request: Any) -> bool:
@@ -77,6 +82,9 @@ class BufferingWorker(Worker):
         self._returned: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         self._compute = ThreadPoolExecutor(self.cfg.threads, "compute")
         self._quick = ThreadPoolExecutor(1, "quick")
+        self._short = ShortRequests()
+        self._long: list[Connection] = []  # those that threads answer, and are not short
+        self._accepted_at_once = 1
         self._buffered = 0
         self._lock = threading.Lock()
         self._most_connections = min(MOST_CONNECTIONS, bounded.most_connections())
@@ -89,9 +97,9 @@ class BufferingWorker(Worker):
         for listener in self.sockets:
             listener.setblocking(False)
             self._poller.register(listener, selectors.EVENT_READ)
+        self._direct = self.wsgi if isinstance(self.wsgi, Direct) else None
         self._poller.register(self.PIPE[0], selectors.EVENT_READ)
-        while self.alive and self.ppid == os.getppid():
-            self.notify()
+        while self.alive:
             self._turn()
         self._stop()
 
@@ -113,7 +121,6 @@ class BufferingWorker(Worker):
                 )
         end = now + self.bounds.stop
         while self._connections and time.monotonic() < end:
-            self.notify()
             self._turn()
         for one in [*self._connections]:
             self._close(one)
@@ -128,11 +135,15 @@ class BufferingWorker(Worker):
                 self._serve_own(key.fileobj)
             else:
                 self._guarded(self._writable if events & selectors.EVENT_WRITE else self._readable, key.data)
-        while not self._returned.empty():
+        for _ in range(self._returned.qsize()):  # not those that come meanwhile, or one client could keep the loop
             self._guarded(self._resume, self._returned.get())
         now = time.monotonic()
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
+            self._accepted_at_once = 1
+            self.notify()
+            if self.ppid != os.getppid():
+                self.alive = False
             for one in [one for one in self._connections if one.deadline < now and not one.busy]:
                 self._guarded(self._expire, one)
 
@@ -156,7 +167,8 @@ class BufferingWorker(Worker):
             self._close(one)
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(64):  # then the others have their turn
+        """Accept a connection, or in a crowd twice as many as last time, so that other workers have their share."""
+        for _ in range(self._accepted_at_once):
             try:
                 sock, address = listener.accept()
             except OSError:  # nobody is left, left again already, or another worker was faster
@@ -167,6 +179,7 @@ class BufferingWorker(Worker):
             self._watch(one, selectors.EVENT_READ)
             if len(self._connections) > self._most_connections:
                 self._make_room(one)
+        self._accepted_at_once = min(2 * self._accepted_at_once, _MOST_ACCEPTED)
 
     def _watch(self, one: Connection, events: int) -> None:
         if events == one.watched:
@@ -264,6 +277,11 @@ class BufferingWorker(Worker):
 
     def _begin(self, one: Connection, head: bytes) -> bool:
         """Parse a request's head; False where it was refused."""
+        most = self.bounds.body
+        if self._direct and (usual := heads.usual(head)) and (most is None or usual.length <= most):
+            one.request, one.body = usual, FixedBody(usual.length, most)
+            one.steady = self._direct.is_steady(usual.environ.get("CONTENT_TYPE", ""))
+            return True
         try:
             request = next(RequestParser(self.cfg, [head], one.address))
             chunked = _is_chunked(request)
@@ -272,7 +290,8 @@ class BufferingWorker(Worker):
             self._refuse(one, bounded.status_of(error), str(error) or "the request is not HTTP")
             return False
         one.request = request
-        one.body = ChunkedBody(self.bounds.body) if chunked else FixedBody(length, self.bounds.body)
+        one.steady = False
+        one.body = ChunkedBody(most) if chunked else FixedBody(length, most)
         if request._expected_100_continue:
             request._expected_100_continue = False  # else gunicorn would say it once more
             if not one.incoming and (chunked or length):
@@ -334,19 +353,42 @@ class BufferingWorker(Worker):
             return
         one.busy = True
         one.arrived = time.perf_counter()
+        assert one.body is not None
+        is_short = one.steady and self._short.has(len(one.body.content))
+        # While long ones are answered, a short one may have to wait for memory: not here.
+        if (is_short and not self._long) or self._is_ping(one.request):
+            self._answer(one)
+            return
         self.metrics.waiting.inc()
         pool = self._quick if one.request.method == "GET" else self._compute
-        pool.submit(self._answer, one)
+        is_long = pool is self._compute and not is_short
+        if is_long:
+            self._long.append(one)
+        pool.submit(self._answer_in_thread, one, is_long)
+
+    def _is_ping(self, request: Any) -> bool:
+        """Whether it asks if there is a model, which takes no time where there is but one."""
+        return self._direct is not None and request.method == "GET" and request.path == "/ping"
+
+    def _answer_in_thread(self, one: Connection, is_long: bool) -> None:
+        self.metrics.waiting.dec()
+        try:
+            self._answer(one)
+        finally:
+            if is_long:
+                self._long.remove(one)
 
     def _answer(self, one: Connection) -> None:
-        """In a thread: compute the answer and send what the client takes at once."""
-        self.metrics.waiting.dec()
+        """Compute the answer, and send what the client takes at once."""
         self.metrics.computing.inc()
+        began = time.thread_time()
         try:
             answer, keep = self._respond(one)
         except Exception:
             logger.exception("500: a request could not be answered")
             answer, keep = bounded.plain_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the log says why"), False
+        if one.steady and one.body is not None:
+            self._short.learn(len(one.body.content), time.thread_time() - began)
         self.metrics.computing.dec()
         sent = 0
         try:
@@ -370,10 +412,15 @@ class BufferingWorker(Worker):
 
     def _respond(self, one: Connection) -> tuple[bytes, bool]:
         """The bytes of the answer, and whether the connection stays open afterwards."""
-        outbox, body = Outbox(), one.body
-        assert body is not None
+        assert one.body is not None
+        content = bytes(one.body.content)
+        if self._direct and isinstance(one.request, heads.Usual):
+            answer = self._direct.answer({**one.request.environ, ARRIVED: one.arrived}, content)
+            keep = self.alive and one.keep
+            return heads.response(*answer, keep=keep), keep
+        outbox = Outbox()
         response, environ = wsgi.create(one.request, outbox, one.address, one.local, self.cfg)
-        environ[BODY] = content = bytes(body.content)
+        environ[BODY] = content
         environ["wsgi.input"] = io.BytesIO(content)
         environ["wsgi.multithread"] = True
         environ[ARRIVED] = one.arrived

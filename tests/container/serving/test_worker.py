@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 import threading
 from unittest.mock import MagicMock
 
+from algorithms import registry
 from container.serving.connection import Bounds, Connection
+from container.serving.direct import Direct
+from container.serving.framing import FixedBody
+from container.serving.short import LONGEST, SOON_SECONDS, ShortRequests
 from container.serving.worker import BufferingWorker, with_bounds
+from tests.container.fakes import Fake
 
 
 def test_a_client_that_leaves_just_as_its_connection_is_kept_sees_the_end():
@@ -42,3 +48,101 @@ def test_a_client_that_leaves_just_as_its_connection_is_kept_sees_the_end():
         client.settimeout(1)
         assert client.recv(100) == b"answer"
         assert client.recv(1) == b""
+
+
+def receiving(length: int, *, steady: bool = True, method: str = "POST", path: str = "/invocations") -> Connection:
+    """A connection whose request has just come whole."""
+    one = Connection(MagicMock(), None, None, 0.0)
+    one.request, one.body, one.steady = MagicMock(method=method, path=path), FixedBody(length, None), steady
+    one.body.feed(bytearray(length))
+    return one
+
+
+class Dispatching(with_bounds(Bounds(None, 1 << 20, 1.0, 1.0), MagicMock())):  # type: ignore[misc]
+    """A worker that only says where requests are answered: here, or by which threads."""
+
+    def __init__(self) -> None:
+        self._lock, self._buffered, self._connections = threading.Lock(), 0, set()
+        self._short, self._long = ShortRequests(), []
+        self._compute, self._quick, self._direct = MagicMock(), MagicMock(), MagicMock()
+        self.here: list[Connection] = []
+
+    def _answer(self, one: Connection) -> None:
+        self.here.append(one)
+
+    def place(self, one: Connection) -> str:
+        self._compute.reset_mock(), self._quick.reset_mock(), self.here.clear()
+        self._dispatch(one)
+        return "here" if self.here else "compute" if self._compute.submit.called else "quick"
+
+
+def test_requests_are_answered_by_the_loop_once_as_long_ones_were_answered_soon():
+    worker = Dispatching()
+    assert worker.place(receiving(100)) == "compute"
+    worker._long.clear()
+    worker._short.learn(100, SOON_SECONDS / 2)
+    assert worker.place(receiving(100)) == "here"
+    assert worker.place(receiving(101)) == "compute"
+    assert worker.place(receiving(100)) == "compute", "while a long one is answered, memory may be short"
+    worker._long.clear()
+    assert worker.place(receiving(100, steady=False)) == "compute"
+    worker._long.clear()
+    assert worker.place(receiving(0, method="GET", steady=False, path="/metrics")) == "quick"
+    assert not worker._long
+
+
+def test_pings_are_answered_by_the_loop_where_there_is_one_model():
+    worker, ping = Dispatching(), {"method": "GET", "path": "/ping", "steady": False}
+    assert worker.place(receiving(5)) == "compute"
+    assert worker.place(receiving(0, **ping)) == "here"
+    worker._direct = None
+    assert worker.place(receiving(0, **ping)) == "quick"
+
+
+def test_what_took_long_is_not_answered_by_the_loop_again():
+    short = ShortRequests()
+    assert not short.has(0)
+    short.learn(1000, SOON_SECONDS / 2)
+    short.learn(800, SOON_SECONDS * 2)
+    assert short.has(400)
+    assert not short.has(401)
+    short.learn(LONGEST + 1, SOON_SECONDS / 2)
+    assert not short.has(LONGEST)
+    short.learn(0, SOON_SECONDS * 2)
+    assert not short.has(1)
+
+
+def test_a_long_request_is_counted_until_its_thread_has_answered_it():
+    worker, one = Dispatching(), receiving(5)
+    assert worker.place(one) == "compute"
+    assert worker._long == [one]
+    worker._answer_in_thread(one, True)
+    assert worker._long == []
+
+
+def test_rows_are_steady_and_what_may_be_compressed_is_not():
+    def is_steady(algorithm, content_type):
+        return Direct(MagicMock(), MagicMock(algorithm=algorithm), None, MagicMock()).is_steady(content_type)
+
+    assert is_steady(Fake, "text/csv")
+    assert is_steady(Fake, "")
+    assert not is_steady(Fake, "application/x-Parquet")
+    assert not is_steady(registry.find("image-classification"), "image/png")
+    assert not is_steady(registry.find("seq2seq"), "application/json")
+
+
+def test_a_crowd_of_connections_is_accepted_in_growing_numbers():
+    """One at a time at first: whoever woke first had taken all connections, and left other workers without work."""
+    worker = Dispatching()
+    worker._accepted_at_once, worker._most_connections, worker._poller = 1, 100, MagicMock()
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as clients:
+        listener.setblocking(False)
+        for _ in range(9):
+            clients.enter_context(socket.create_connection(listener.getsockname()))
+        counts = []
+        for _ in range(5):
+            worker._accept(listener)
+            counts.append(len(worker._connections))
+    for one in worker._connections:
+        one.sock.close()
+    assert counts == [1, 3, 7, 9, 9]
