@@ -25,6 +25,8 @@ from typing import IO, Any
 _NUMBER = struct.Struct("i")
 _LARGEST = 1 << 20
 """Bytes of a program and its environment."""
+_SECONDS = 120
+"""Longer than it takes to lend, on a machine that is busy with other things too."""
 _OF_JEMALLOC = "jemalloc_bg_thd"
 """A thread that this allocator starts anew in a fork; pyarrow brings it along."""
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,6 +119,7 @@ class Forks:
 
     def _borrowed(self, address: str) -> socket.socket:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as lender:
+            lender.settimeout(_SECONDS)
             lender.connect(address)
             lender.send(self.name.encode())
             _, files, _, _ = socket.recv_fds(lender, 1, 1)
