@@ -9,6 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+import xdist
 from hypothesis import HealthCheck, settings
 
 from tests import forks
@@ -32,6 +33,12 @@ ONLY_CI = (
 )
 """Modules of half a minute to minutes that go whole ways, whose steps other tests cover: the README's commands, AWS's
 SDKs and notebooks, random kills, lost hosts, shells. Continuous integration runs them (``CI=1``)."""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Processes that run tests share those that fork: each imports for seconds what its programs need."""
+    if xdist.is_xdist_controller(session):
+        forks.lend()
 
 
 @pytest.hookimpl(tryfirst=True)

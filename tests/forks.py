@@ -16,6 +16,8 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -23,9 +25,16 @@ from typing import IO, Any
 _NUMBER = struct.Struct("i")
 _LARGEST = 1 << 20
 """Bytes of a program and its environment."""
+_SECONDS = 120
+"""Longer than it takes to lend, on a machine that is busy with other things too."""
 _OF_JEMALLOC = "jemalloc_bg_thd"
 """A thread that this allocator starts anew in a fork; pyarrow brings it along."""
 ROOT = Path(__file__).resolve().parents[1]
+_VARIABLE = "OBA_TEST_FORKS"
+_LENDER = os.environ.get(_VARIABLE)
+"""The address of the process that started this one and lends its ``place`` of each of ``Forks``, where one does."""
+OTHERS: list[int] = []
+"""In a process that forks and in its forks: the ``place`` of each of the ``others``."""
 
 
 class Fork:
@@ -76,17 +85,19 @@ class Fork:
 
 
 class Forks:
-    """The process that forks. It begins with the first program, and ends with the session of tests.
+    """The process that forks. It begins with the first program, and ends with the session of tests. Processes that run
+    tests side by side share it.
 
     Attributes:
-        others: whose ``place`` its programs may use.
+        name: by which it is lent.
+        others: whose ``place`` its programs may use, as ``OTHERS``.
     """
 
-    def __init__(self, *modules: str, others: Sequence[Forks] = ()) -> None:
-        self._modules, self.others = modules, others
+    def __init__(self, name: str, *modules: str, others: Sequence[Forks] = ()) -> None:
+        self.name, self._modules, self.others = name, modules, others
         self._process: subprocess.Popen[bytes] | None = None
         self._asked: socket.socket | None = None
-        _ALL.append(self)
+        _ALL[name] = self
 
     def start(
         self,
@@ -103,13 +114,21 @@ class Forks:
     def place(self) -> int:
         """The descriptor at which the process is asked."""
         if self._asked is None:
-            self._asked = self._begun()
+            self._asked = self._begun() if _LENDER is None else self._borrowed(_LENDER)
         return self._asked.fileno()
+
+    def _borrowed(self, address: str) -> socket.socket:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as lender:
+            lender.settimeout(_SECONDS)
+            lender.connect(address)
+            lender.send(self.name.encode())
+            _, files, _, _ = socket.recv_fds(lender, 1, 1)
+        return socket.socket(fileno=files[0])
 
     def _begun(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        program = f"from tests import forks; forks.serve({theirs.fileno()}, {self._modules!r})"
         places = [other.place() for other in self.others]
+        program = f"from tests import forks; forks.serve({theirs.fileno()}, {self._modules!r}, {places!r})"
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-c", program],
@@ -122,11 +141,12 @@ class Forks:
         return ours
 
     def close(self) -> None:
-        """End the process, where there is one."""
-        if self._asked is not None and self._process is not None:
-            self._asked.shutdown(socket.SHUT_RDWR)  # other processes that fork may have it, too
+        """End the process, where there is one; a borrowed one goes on."""
+        if self._asked is not None:
+            if self._process is not None:
+                self._asked.shutdown(socket.SHUT_RDWR)  # other processes that fork may have it, too
+                self._process.wait()
             self._asked.close()
-            self._process.wait()
         self._asked = self._process = None
 
 
@@ -140,22 +160,51 @@ def ask(place: int, program: str, environment: Mapping[str, str], output: Sequen
     return ours
 
 
-_ALL: list[Forks] = []
+_ALL: dict[str, Forks] = {}
+_lending = contextlib.ExitStack()
+
+
+def lend() -> None:
+    """Lend all that fork, each begun when it is first asked for, to the processes that are started from here on."""
+    folder = _lending.enter_context(tempfile.TemporaryDirectory())
+    lender = _lending.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    address = str(Path(folder) / "lender")
+    lender.bind(address)
+    lender.listen()
+    thread = threading.Thread(target=_lend, args=(lender,), daemon=True)
+    thread.start()
+    os.environ[_VARIABLE] = address
+    _lending.callback(thread.join)
+    _lending.callback(lender.shutdown, socket.SHUT_RDWR)
+    _lending.callback(os.environ.pop, _VARIABLE)
+
+
+def _lend(lender: socket.socket) -> None:
+    while True:
+        try:
+            asking, _ = lender.accept()
+        except OSError:  # shut down
+            return
+        with asking:
+            name = asking.recv(_LARGEST).decode()
+            socket.send_fds(asking, [b"."], [_ALL[name].place()])
 
 
 def close() -> None:
-    """End all processes that fork."""
-    for one in _ALL:
+    """End all processes that fork, or give back what is borrowed."""
+    _lending.close()
+    for one in _ALL.values():
         one.close()
 
 
-JOBS = Forks("container.training.train", "xgboost.collective", "scipy.sparse.linalg", "scipy.optimize")
+JOBS = Forks("jobs", "container.training.train", "xgboost.collective", "scipy.sparse.linalg", "scipy.optimize")
 """For jobs of every algorithm but the networks."""
-NETWORKS = Forks("container.training.train", "tensorflow", "keras", "xgboost.collective")
+NETWORKS = Forks("networks", "container.training.train", "tensorflow", "keras", "xgboost.collective")
 """For jobs of networks."""
 OF_NETWORKS = ("ntm", "image-classification", "seq2seq")
 """The algorithms of those."""
 SERVERS = Forks(
+    "servers",
     "container.serving.app",
     "container.serving.direct",
     "container.serving.multi_model",
@@ -167,6 +216,7 @@ SERVERS = Forks(
 )
 """For servers, but for the client of their metrics: it reads a variable of each server when it is imported."""
 LOCAL = Forks(
+    "local",
     "local.commands",
     "local.sagemaker.command",
     "local.sagemaker.request_file",
@@ -181,10 +231,11 @@ LOCAL = Forks(
 # ---- in that process ------------------------------------------------------------------------------------------------
 
 
-def serve(descriptor: int, modules: Sequence[str]) -> None:
-    """Import the modules and fork for each request, until whoever asks has ended."""
+def serve(descriptor: int, modules: Sequence[str], others: Sequence[int]) -> None:
+    """Import the modules and fork for each request, until all who ask have ended; ``others`` become ``OTHERS``."""
     from container.imports import without_unused_packages
 
+    OTHERS[:] = others
     with without_unused_packages():  # as in the commands
         for name in modules:
             importlib.import_module(name)

@@ -23,8 +23,8 @@ from tests.opt_ml import OptMl
 MORE = {
     "kmeans": {"epochs": "3", "mini_batch_size": "11", "half_life_time_size": "40"},
     "factorization-machines": {"epochs": "4"},
-    "ntm": {"epochs": "4", "mini_batch_size": "13", "sub_sample": "0.8"},
-    "seq2seq": {"max_num_epochs": "3", "batch_size": "16", "checkpoint_frequency_num_batches": "3"},
+    "ntm": {"epochs": "3", "mini_batch_size": "13", "sub_sample": "0.8"},
+    "seq2seq": {"max_num_epochs": "3", "batch_size": "24", "checkpoint_frequency_num_batches": "3"},
     "image-classification": {"epochs": "3"},
     "pca": {},
     "xgboost": {"num_round": "40"},

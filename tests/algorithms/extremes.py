@@ -1,8 +1,8 @@
 """Train with extreme hyperparameters, in processes whose memory and time are bounded.
 
-``python -m tests.algorithms.extremes ALGORITHM`` reads a line of cases as JSON and answers with a line. It imports the
-algorithm once and forks for every line, before anything has started a thread: what a job leaves behind in its process
-meets the other cases of its hyperparameter at most. Where one ends the process, the next have a new one.
+``python -m tests.algorithms.extremes`` reads a line of an algorithm's cases as JSON and answers with a line. It imports
+an algorithm once and forks for every line, before anything has started a thread: what a job leaves behind in its
+process meets the other cases of its hyperparameter at most. Where one ends the process, the next have a new one.
 """
 
 from __future__ import annotations
@@ -209,10 +209,10 @@ def _wrong(algorithm: type[Algorithm], columns: dict[str, np.ndarray], count: in
 
 
 class Runner:
-    """A process that runs the cases of an algorithm one after the other."""
+    """A process that runs cases one after the other."""
 
-    def __init__(self, name: str) -> None:
-        command = [sys.executable, "-W", "ignore", "-m", "tests.algorithms.extremes", name]
+    def __init__(self) -> None:
+        command = [sys.executable, "-W", "ignore", "-m", "tests.algorithms.extremes"]
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
         self._process = subprocess.Popen(
             command,
@@ -224,10 +224,10 @@ class Runner:
             env={**os.environ, **one, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
 
-    def __call__(self, cases: Sequence[Case]) -> list[dict[str, str]]:
+    def __call__(self, name: str, cases: Sequence[Case]) -> list[dict[str, str]]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([asdict(case) for case in cases]) + "\n")
+        self._process.stdin.write(json.dumps([name, *map(asdict, cases)]) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
@@ -239,15 +239,15 @@ class Runner:
         self._process.wait()
 
 
-def main(name: str) -> None:
+def main() -> None:
     """Answer lines of cases from standard input until it ends."""
-    algorithm = registry.find(name)
     if not THOROUGH:  # the fewest passes with all that may be in a job: factorization machines make thousands
         schedule.SMALL_STEPS, schedule.PASSES = 0, selection.FEWEST_PASSES
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print
     for line in sys.stdin:
-        cases = [Case(**one) for one in json.loads(line)]
+        name, *given = json.loads(line)
+        algorithm, cases = registry.find(name), [Case(**one) for one in given]
         found: list[dict[str, str]] = []
         while len(found) < len(cases):
             found += _in_child(algorithm, cases[len(found) :])
@@ -308,4 +308,4 @@ def accepted(case: Case, found: dict[str, str], plain: Callable[[Case], dict[str
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

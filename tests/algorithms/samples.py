@@ -82,11 +82,11 @@ def around(configuration: Configuration) -> AbstractContextManager[None]:
 
 
 _UNITS = vars(Architecture)["units"]
-_ONE_UNIT = property(lambda form: (1,) * (len(form.filters) - 1))
+_ONE_UNIT = property(lambda form: (1,))
 
 
 def one_unit() -> AbstractContextManager[Any]:
-    """Residual networks have one unit in each stage."""
+    """Residual networks have a single unit, which has every kind of layer."""
     return unittest.mock.patch.object(Architecture, "units", _ONE_UNIT)
 
 
@@ -94,7 +94,7 @@ def one_unit() -> AbstractContextManager[Any]:
 def eagerly(*, shallow: bool = False) -> Iterator[None]:
     """TensorFlow does not compile: that takes longer than the few steps of a small job.
 
-    With ``shallow`` residual networks have one unit in each stage, for tests of what is around a network.
+    With ``shallow`` residual networks have a single unit, for tests of what is around a network.
     """
     import tensorflow
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
@@ -27,34 +27,26 @@ FIELDS = [
     for name in registry.ALGORITHMS
     for field in hyperparameters.fields(registry.find(name).hyperparameters)
 ]
-RUNNERS: dict[str, Runner] = {}
 PLAIN: dict[tuple[object, ...], dict[str, str]] = {}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def processes() -> Iterator[None]:
-    yield
-    for runner in RUNNERS.values():
-        runner.close()
-    RUNNERS.clear()
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    one = Runner()
+    yield one
+    one.close()
 
 
-def outcomes(name: str, cases: Sequence[Case]) -> list[dict[str, str]]:
-    if name not in RUNNERS:
-        RUNNERS[name] = Runner(name)
-    return RUNNERS[name](cases)
-
-
-def plain(name: str, case: Case) -> dict[str, str]:
+def plain(runner: Runner, name: str, case: Case) -> dict[str, str]:
     """What comes of the same data with no extreme."""
     key = (name, case.configuration, case.count, *case.more.items())
     if key not in PLAIN:
-        (PLAIN[key],) = outcomes(name, [dataclasses.replace(case, name="", value="")])
+        (PLAIN[key],) = runner(name, [dataclasses.replace(case, name="", value="")])
     return PLAIN[key]
 
 
 @pytest.mark.parametrize(("name", "field"), FIELDS, ids=[f"{name}:{field}" for name, field in FIELDS])
-def test_extremes_train_or_are_refused_by_name(name: str, field: str) -> None:
+def test_extremes_train_or_are_refused_by_name(name: str, field: str, runner: Runner) -> None:
     algorithm, wrong = registry.find(name), []
     cases = list(extremes.cases(algorithm, field))
     if name in NETWORKS and not extremes.THOROUGH:
@@ -64,8 +56,8 @@ def test_extremes_train_or_are_refused_by_name(name: str, field: str) -> None:
                     algorithm, hyperparameters.parse(algorithm.hyperparameters, case.strings(name)), extremes.MEMORY
                 )
         return
-    for case, found in zip(cases, outcomes(name, cases), strict=True):
-        if not extremes.accepted(case, found, functools.partial(plain, name)):
+    for case, found in zip(cases, runner(name, cases), strict=True):
+        if not extremes.accepted(case, found, functools.partial(plain, runner, name)):
             wrong.append(f"{field}={case.value} {case.more or ''} with {case.count or samples.COUNT} rows: {found}")
     assert not wrong, "\n".join(wrong)
 

@@ -49,6 +49,12 @@ def mini_batches(monkeypatch):
     monkeypatch.setattr("algorithms.linear_learner.path.PATH_MEMORY", 0)
 
 
+@pytest.fixture
+def eager():
+    with samples.eagerly():
+        yield
+
+
 @pytest.mark.parametrize(("name", "configuration", "more"), jobs())
 def test_an_interrupted_job_ends_as_one_that_was_not(tmp_path, name, configuration, more):
     with samples.eagerly(shallow=True) if name in SLOW else nullcontext():
@@ -78,6 +84,7 @@ def told(name: str, runs: list[resuming.Run]) -> list[str]:
     return [line for line in lines if name != "linear-learner" or "_data_iter" not in line]
 
 
+@pytest.mark.usefixtures("eager")
 def test_ntm_that_is_stopped_while_it_scores_goes_on_from_there(tmp_path, monkeypatch):
     configuration = configurations("ntm")[0].name
     plain, stopped = (resuming.job(tmp_path / name, "ntm", configuration, resuming.MORE["ntm"]) for name in "ab")
@@ -100,6 +107,7 @@ def test_ntm_that_is_stopped_while_it_scores_goes_on_from_there(tmp_path, monkey
     assert told("ntm", runs) == told("ntm", [undisturbed])
 
 
+@pytest.mark.usefixtures("eager")
 def test_ntm_that_is_stopped_in_the_midst_of_an_epoch_tells_of_it_once(tmp_path, monkeypatch):
     network = importlib.import_module("algorithms.ntm.network")  # imports Keras, which takes seconds
     configuration = configurations("ntm")[0].name

@@ -42,7 +42,7 @@ def rows():
 def one(tmp_path, rows):
     """The model of one host."""
     job = OptMl(tmp_path / "one").hyperparameters(VALUES).channel("train", text(rows), TYPE)
-    outcome = job.train("pca")
+    outcome = job.train_in_fork("pca")
     assert outcome.code == 0, outcome.log
     return registry.find("pca").load(outcome.paths.model)
 
@@ -95,7 +95,7 @@ def test_parquet_whose_columns_are_in_other_orders_on_other_hosts(tmp_path):
 
 
 def test_a_channel_that_is_empty_on_all_hosts_is_the_error_that_it_is_on_one(tmp_path):
-    alone = OptMl(tmp_path / "one").hyperparameters(VALUES).channel("train", {}, TYPE).train("pca")
+    alone = OptMl(tmp_path / "one").hyperparameters(VALUES).channel("train", {}, TYPE).train_in_fork("pca")
     with group(tmp_path, 2, 62, "pca", VALUES) as two:
         two.sharded("train", [{}, {}], TYPE)
         two.start()
@@ -163,7 +163,7 @@ def linear_rows():
 def test_linear_learner_whose_hosts_have_unequal_parts_of_the_rows(tmp_path):
     rows, values = linear_rows(), {"predictor_type": "binary_classifier"}
     job = OptMl(tmp_path / "one").hyperparameters(values).channel("train", text(rows), "text/csv")
-    alone = job.channel("test", text(rows[:50]), "text/csv").train("linear-learner")
+    alone = job.channel("test", text(rows[:50]), "text/csv").train_in_fork("linear-learner")
     with group(tmp_path, 3, 75, "linear-learner", values) as three:
         three.sharded("train", [{}, {"a": text(rows[:60])}, {"b": text(rows[60:])}], "text/csv")
         three.replicated("test", text(rows[:50]), "text/csv").start()

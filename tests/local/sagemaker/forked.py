@@ -25,8 +25,7 @@ _PROGRAMS = {
 
 def start(arguments: Sequence[str], environment: Mapping[str, str], output: IO[Any], errors: IO[Any]) -> forks.Fork:
     """The running command."""
-    places = [other.place() for other in forks.LOCAL.others]
-    program = f"from tests.local.sagemaker import forked; forked.be({list(arguments)!r}, *{places!r})"
+    program = f"from tests.local.sagemaker import forked; forked.be({list(arguments)!r})"
     return forks.LOCAL.start(program, environment, output, errors=errors)
 
 
@@ -58,10 +57,10 @@ class _Process(forks.Fork):
         return self.returncode
 
 
-def be(arguments: Sequence[str], jobs: int, servers: int) -> NoReturn:
-    """Run the command, whose jobs and servers are forked at these places."""
+def be(arguments: Sequence[str]) -> NoReturn:
+    """Run the command, whose jobs and servers are forks of others."""
     start_anew = Processes.start
-    places = {"train": jobs, "serve": servers}
+    places = dict(zip(("train", "serve"), forks.OTHERS, strict=True))
 
     def start(
         self: Processes, command: Sequence[str], variables: Mapping[str, str], folder: Path, after: Sequence[str] = ()
