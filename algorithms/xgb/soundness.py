@@ -7,6 +7,8 @@ once, or at the first prediction. A number that is too large asks for more memor
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -70,10 +72,14 @@ def check(document: dict[str, Any], size: int) -> None:
     _check_forest(booster["model"], features, groups, max(LEAST_MODEL_MEMORY, size * MODEL_MEMORY_PER_BYTE))
 
 
-def may_be_refused(numbers: np.ndarray) -> bool:
-    """Whether ``check`` may refuse a booster that was trained here for one of its arrays of float32: it has numbers
-    that are not finite, or so many that they may be of the nodes of a tree that is too deep."""
-    return len(numbers) > 2 * DEEPEST_TREE or not np.isfinite(numbers).all()
+def may_be_refused(arrays: Iterable[np.ndarray]) -> bool:
+    """Whether ``check`` may refuse a booster that was trained here, by its arrays of float32: one has numbers that are
+    not finite, or so many that they may be of the nodes of a tree that is too deep."""
+    with np.errstate(invalid="ignore"):  # infinities of both signs in one sum
+        return any(
+            len(numbers) > 2 * DEEPEST_TREE or not math.isfinite(np.add.reduce(numbers, dtype=np.float64))
+            for numbers in arrays
+        )
 
 
 def _check_version(version: Any) -> None:
