@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,10 @@ from recordio.batches import Batch
 
 MANY_VALUES = 1 << 28
 """Values from which on training rows are kept as bins, which take longer to make than a DMatrix, but not its 2 GiB."""
+
+TOLD_SECONDS = 0.02
+"""Rounds within so many are reported together: of short ones one by one, each finds the processor's caches full of the
+rows, and takes up to five times as long to report."""
 
 _SEEDS_APART = 1_000_003
 """Difference of the seeds of two rounds; a large prime, so that no two jobs with neighbouring seeds share a seed."""
@@ -219,12 +224,16 @@ def _rounds(
     model = None if start is None else start.save_raw("ubj")
     booster = xgb.Booster(parameters, [matrix for matrix, _ in matrices], model_file=model)
     boosting = Rounds(booster, matrices, evaluator(hyperparameters.metrics, hyperparameters.target, job.hosts))
-    for number in range(rounds):
-        monitor.before_round(booster, number)
-        boosting.grow(number)
-        if monitor.after_round(booster, number, boosting.scores(number)):
-            break
-    return booster.reset()
+    try:
+        for number in range(rounds):
+            monitor.before_round(booster, number)
+            boosting.grow(number)
+            if monitor.after_round(booster, number, boosting.scores(number)):
+                break
+    finally:
+        monitor.tell()
+    # What it keeps of the rows goes with the process, sooner than it could be freed: XGBoost saves and loads the model.
+    return booster if job.owns_process else booster.reset()
 
 
 def _first_score(hyperparameters: XGBoostHyperparameters, labels: np.ndarray, hosts: Hosts) -> dict[str, float]:
@@ -362,7 +371,7 @@ class Watcher:
 
 
 class Monitor:
-    """Reports a round, stops early, keeps checkpoints, listens for a stop.
+    """Reports rounds, stops early, keeps checkpoints, listens for a stop.
 
     Attributes:
         first: number of the first round of this run, counted over all rounds of the booster.
@@ -399,6 +408,9 @@ class Monitor:
         self.beside: tuple[xgb.Booster, ...] = ()
         self.stopped = False
         self._places: dict[str, int] = {}  # of the scores in what is told of each round
+        self._decides = stopping is not None or checkpoints is not None  # by what is told of a round, or after it
+        self._untold: list[tuple[int, str]] = []
+        self._told_at = time.monotonic()
 
     def before_round(self, booster: xgb.Booster, number: int) -> None:
         """To be called before round ``number`` of this run, from 0."""
@@ -407,14 +419,11 @@ class Monitor:
 
     def after_round(self, booster: xgb.Booster, number: int, told: str) -> bool:
         """To be called after the round, with the scores as XGBoost logs them; True ends the training."""
-        parts = told.split("\t")
-        self._places = self._places or self._found(parts)
-        scores = _values(parts, self._places)
-        self.history.append(scores)
-        self._job.report(measured(self._shown + number, scores))
-        self._job.report(Progress(self._shown + number + 1, self._shown + self._rounds))
+        self._untold.append((number, told))
+        if self._decides or time.monotonic() - self._told_at >= TOLD_SECONDS:
+            self.tell()
         if self._stopping is not None:
-            self._stopping.update(booster, scores, self.first + number)
+            self._stopping.update(booster, self.history[-1], self.first + number)
         over = self._stopping is not None and self._stopping.is_over(self.first + number)
         last = over or number + 1 == self._rounds
         self.stopped = any_host(self._job.hosts, not last and self._job.stop_requested)
@@ -425,6 +434,18 @@ class Monitor:
             so_far = booster if self._stopping is None else self._stopping.so_far(booster)
             self._job.save_intermediate(XGBModel([*self.beside, so_far]))
         return over or self.stopped
+
+    def tell(self) -> None:
+        """Report the rounds that were not yet."""
+        for number, told in self._untold:
+            parts = told.split("\t")
+            self._places = self._places or self._found(parts)
+            scores = _values(parts, self._places)
+            self.history.append(scores)
+            self._job.report(measured(self._shown + number, scores))
+            self._job.report(Progress(self._shown + number + 1, self._shown + self._rounds))
+        self._untold.clear()
+        self._told_at = time.monotonic()
 
     def evaluated(self, booster: xgb.Booster, matrices: list[tuple[xgb.DMatrix, str]]) -> Scores:
         """The scores of a booster whose last round this run did not train."""

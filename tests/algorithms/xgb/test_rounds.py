@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
+from algorithms.xgb import boost
 from algorithms.xgb.rounds import Rounds
+from tests.algorithms.fakes import FakeJob
+from tests.algorithms.xgb.jobs import fit
 
 PARAMETERS = {"objective": "binary:logistic", "eval_metric": ["auc", "logloss"], "subsample": 0.7, "nthread": 1}
 
@@ -54,3 +57,21 @@ def test_what_xgboost_refuses_is_its_error():
     bad = [(rows(1, np.append(np.zeros(59), 2)), "train")]
     with pytest.raises(xgb.core.XGBoostError, match="label must be in"):
         told(xgb.Booster(PARAMETERS, [bad[0][0]]), bad)
+
+
+def test_short_rounds_are_reported_together_and_before_an_error(monkeypatch):
+    asked, grow = [], Rounds.grow
+
+    def fails_late(self, number):
+        asked.append(len(job.rounds))
+        if number == 3:
+            raise xgb.core.XGBoostError("Check failed: out of luck")
+        grow(self, number)
+
+    job = FakeJob()
+    monkeypatch.setattr(boost, "TOLD_SECONDS", 3600)
+    monkeypatch.setattr(Rounds, "grow", fails_late)
+    with pytest.raises(xgb.core.XGBoostError, match="out of luck"):
+        fit(job=job, num_round=5)
+    assert asked == [0, 0, 0, 0]
+    assert [step for step, _ in job.rounds] == [0, 1, 2]
