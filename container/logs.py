@@ -118,7 +118,7 @@ class _Handler(logging.StreamHandler[Any]):
         all else that is done for it."""
         self.acquire()
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # the latter of a file that was closed
                 self.stream.write(f"{line}{self.terminator}")
                 self.flush()
         finally:

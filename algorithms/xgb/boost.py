@@ -232,7 +232,7 @@ def _rounds(
                 break
     finally:
         monitor.tell()
-    # What it keeps of the rows goes with the process, sooner than it could be freed: XGBoost saves and loads the model.
+    # What it keeps of the rows goes with the job's process: to free it before, XGBoost saves the model and loads it.
     return booster if job.owns_process else booster.reset()
 
 

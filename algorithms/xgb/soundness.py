@@ -29,7 +29,7 @@ _PER_NODE = (
 _KINDS_OF_FEATURES = ("int", "float", "i", "q", "c")
 _NO_PARENT = (-1, 2**31 - 1)
 _LARGEST = 2**31 - 1
-AT_ONCE = 1024
+_AT_ONCE = 1024
 """Arrays that are looked at in one call, which for the few numbers of most trees takes longer than looking."""
 
 
@@ -77,7 +77,7 @@ def check(document: dict[str, Any], size: int) -> None:
 def may_be_refused(arrays: Iterator[np.ndarray]) -> bool:
     """Whether ``check`` may refuse a booster that was trained here, by its arrays of float32: one has numbers that are
     not finite, or so many that they may be of the nodes of a tree that is too deep."""
-    while some := list(itertools.islice(arrays, AT_ONCE)):
+    while some := list(itertools.islice(arrays, _AT_ONCE)):
         if any(len(numbers) > 2 * DEEPEST_TREE for numbers in some) or not np.isfinite(np.concatenate(some)).all():
             return True
     return False
