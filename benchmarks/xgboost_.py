@@ -217,12 +217,12 @@ def parsed(case: Case) -> Any:
     return hyperparameters.parse(XGBoost.hyperparameters, {name: str(value) for name, value in case.parameters.items()})
 
 
-def library(case: Case, load: Callable[[], xgb.DMatrix]) -> xgb.Booster:
-    """What a user of XGBoost writes for the same."""
+def library(case: Case, load: Callable[[], xgb.DMatrix], *, logged: bool = False) -> xgb.Booster:
+    """What a user of XGBoost writes for the same; ``logged`` with a line of each round, as a job has it."""
     parameters = dict(case.parameters)
     rounds = parameters.pop("num_round")
     matrix = load()
-    return xgb.train(parameters, matrix, rounds, evals=[(matrix, "train")], verbose_eval=False)
+    return xgb.train(parameters, matrix, rounds, evals=[(matrix, "train")], verbose_eval=logged)
 
 
 def fitting(rounds: int) -> str:
@@ -347,7 +347,8 @@ def _from_files(folder: Path, case: Case, media: str) -> dict[str, Callable[[], 
             return train(base, "xgboost").model / "xgboost-model"
 
     def script() -> None:
-        library(case, lambda: load_theirs(data, media)).save_model(model)
+        with contextlib.redirect_stdout(io.StringIO()):
+            library(case, lambda: load_theirs(data, media), logged=True).save_model(model)
 
     return {"ours": whole, "the library's calls": script}
 

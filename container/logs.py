@@ -7,6 +7,7 @@ anybody: it can neither begin a line of its own nor pass for a metric, see ``tam
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -36,7 +37,6 @@ CLOSED = Frame("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %
 """The frame of SageMaker's closed algorithms, and of everything before an algorithm is known."""
 
 _METRIC = re.compile(r"#(?=[a-z]+_metric|metrics|011)|(?<=Train)-(?=\w+=)|(?<=Validation)-(?=\w+=)")
-_BARE = {"bare": True}
 _OURS = {"ours": True}
 _METRIC_LINE = {"metric": True}
 
@@ -61,15 +61,12 @@ def _code(match: re.Match[str]) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """The prefix of a line, with the time in UTC; lines logged by ``bare`` have none.
+    """The prefix of a line, with the time in UTC.
 
-    The one place through which all lines go: those that a dialect made of an event are metrics, all others are tamed.
+    All lines that have one go through here: those that a dialect made of an event are metrics, all others are tamed.
     """
 
     converter = staticmethod(time.gmtime)
-
-    def format(self, record: logging.LogRecord) -> str:
-        return record.getMessage() if getattr(record, "bare", False) else super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
         if getattr(record, "metric", False):
@@ -116,6 +113,17 @@ class _Handler(logging.StreamHandler[Any]):
     """Lines that cannot be written, for the disk is full or the reader has gone, are lost: a job does not end for them,
     nor is standard error filled with a traceback for each."""
 
+    def bare(self, line: str) -> None:
+        """Write a line as it is. There may be thousands of them a second, and making a record of each takes longer than
+        all else that is done for it."""
+        self.acquire()
+        try:
+            with contextlib.suppress(OSError, ValueError):  # the latter of a file that was closed
+                self.stream.write(f"{line}{self.terminator}")
+                self.flush()
+        finally:
+            self.release()
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name in logging
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
@@ -133,7 +141,9 @@ def configure(frame: Frame = CLOSED, stream: Writer | None = None, *, structured
 
 def bare(line: str) -> None:
     """A line without a frame."""
-    logger.info("%s", line, extra=_BARE)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.bare(line)
 
 
 def metric(line: str) -> None:

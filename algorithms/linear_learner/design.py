@@ -419,8 +419,10 @@ def _gram(rows: np.ndarray) -> np.ndarray:
     """(d, d) float64 products of the columns of (n, d) with each other: float32 would end at a ten-millionth of the
     largest."""
     gram = np.zeros((rows.shape[1], rows.shape[1]))
+    room = np.empty((min(GRAM_ROWS, len(rows)), rows.shape[1]))  # new memory for each block would cost as much again
     for start in range(0, len(rows), GRAM_ROWS):
-        block = rows[start : start + GRAM_ROWS].astype(np.float64)
+        block = room[: len(rows) - start]
+        block[:] = rows[start : start + GRAM_ROWS]
         gram += block.T @ block
     return gram
 

@@ -77,8 +77,11 @@ class DenseRows:
     """Rows that are scaled once, when they are made."""
 
     def __init__(self, features: np.ndarray, scaler: Scaler) -> None:
-        self.features = np.subtract(features, scaler.shift)
-        self.features *= scaler.inverse
+        if scaler.shifts:
+            self.features = np.subtract(features, scaler.shift)
+            self.features *= scaler.inverse
+        else:
+            self.features = features * scaler.inverse
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
         """(n, d) times (d, m)."""

@@ -1,10 +1,11 @@
-"""One run of boosting: ``xgboost.train`` with what SageMaker wants to happen around each round."""
+"""One run of boosting, with what SageMaker wants to happen around each round."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,10 +27,15 @@ from algorithms.xgb.metrics import CUSTOM, evaluator
 from algorithms.xgb.model import XGBModel
 from algorithms.xgb.names import HIGHER_IS_BETTER
 from algorithms.xgb.parameters import XGBoostHyperparameters
+from algorithms.xgb.rounds import Rounds
 from recordio.batches import Batch
 
 MANY_VALUES = 1 << 28
 """Values from which on training rows are kept as bins, which take longer to make than a DMatrix, but not its 2 GiB."""
+
+TOLD_SECONDS = 0.02
+"""Rounds within so many are reported together: of short ones one by one, each finds the processor's caches full of the
+rows, and takes up to five times as long to report."""
 
 _SEEDS_APART = 1_000_003
 """Difference of the seeds of two rounds; a large prime, so that no two jobs with neighbouring seeds share a seed."""
@@ -243,16 +249,19 @@ def _rounds(
         parameters.pop("base_score", None)  # XGBoost would replace the one that the trees were grown upon
     if start is not None and resumed and hyperparameters.keeps_sampled_bins:
         xgb.train(parameters, train, 1)  # leaves the bins of the first round with the matrix
-    return xgb.train(
-        parameters,
-        train,
-        num_boost_round=rounds,
-        evals=matrices,
-        custom_metric=evaluator(hyperparameters.metrics, hyperparameters.target, job.hosts),
-        callbacks=[monitor],
-        xgb_model=None if start is None else start.save_raw("ubj"),
-        verbose_eval=False,
-    )
+    model = None if start is None else start.save_raw("ubj")
+    booster = xgb.Booster(parameters, [matrix for matrix, _ in matrices], model_file=model)
+    boosting = Rounds(booster, matrices, evaluator(hyperparameters.metrics, hyperparameters.target, job.hosts))
+    try:
+        for number in range(rounds):
+            monitor.before_round(booster, number)
+            boosting.grow(number)
+            if monitor.after_round(booster, number, boosting.scores(number)):
+                break
+    finally:
+        monitor.tell()
+    # What it keeps of the rows goes with the job's process: to free it before, XGBoost saves the model and loads it.
+    return booster if job.owns_process else booster.reset()
 
 
 def _first_score(hyperparameters: XGBoostHyperparameters, labels: np.ndarray, hosts: Hosts) -> dict[str, float]:
@@ -389,8 +398,8 @@ class Watcher:
         return best
 
 
-class Monitor(xgb.callback.TrainingCallback):
-    """Reports a round, stops early, keeps checkpoints, listens for a stop.
+class Monitor:
+    """Reports rounds, stops early, keeps checkpoints, listens for a stop.
 
     Attributes:
         first: number of the first round of this run, counted over all rounds of the booster.
@@ -409,7 +418,6 @@ class Monitor(xgb.callback.TrainingCallback):
         shown: int,
         rounds: int,
     ) -> None:
-        super().__init__()
         names = hyperparameters.metrics
         self._hyperparameters = hyperparameters
         self._names = [
@@ -427,31 +435,45 @@ class Monitor(xgb.callback.TrainingCallback):
         self.history: list[Scores] = []
         self.beside: tuple[xgb.Booster, ...] = ()
         self.stopped = False
+        self._places: dict[str, int] = {}  # of the scores in what is told of each round
+        self._decides = stopping is not None or checkpoints is not None  # by what is told of a round, or after it
+        self._untold: list[tuple[int, str]] = []
+        self._told_at = time.monotonic()
 
-    def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        """XGBoost's hook before each round."""
-        if self._draws and (number := self.first + epoch):
-            reseed(model, self._hyperparameters, number)
-        return False
+    def before_round(self, booster: xgb.Booster, number: int) -> None:
+        """To be called before round ``number`` of this run, from 0."""
+        if self._draws and self.first + number:
+            reseed(booster, self._hyperparameters, self.first + number)
 
-    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        """XGBoost's hook; True ends the training."""
-        scores = self._scores(evals_log)
-        self.history.append(scores)
-        self._job.report(measured(self._shown + epoch, scores))
-        self._job.report(Progress(self._shown + epoch + 1, self._shown + self._rounds))
+    def after_round(self, booster: xgb.Booster, number: int, told: str) -> bool:
+        """To be called after the round, with the scores as XGBoost logs them; True ends the training."""
+        self._untold.append((number, told))
+        if self._decides or time.monotonic() - self._told_at >= TOLD_SECONDS:
+            self.tell()
         if self._stopping is not None:
-            self._stopping.update(model, scores, self.first + epoch)
-        over = self._stopping is not None and self._stopping.is_over(self.first + epoch)
-        last = over or epoch + 1 == self._rounds
+            self._stopping.update(booster, self.history[-1], self.first + number)
+        over = self._stopping is not None and self._stopping.is_over(self.first + number)
+        last = over or number + 1 == self._rounds
         self.stopped = any_host(self._job.hosts, not last and self._job.stop_requested)
         if self._checkpoints is not None and self._job.hosts.rank == 0:
             of_checkpoint = dict if self._stopping is None else self._stopping.of_checkpoint
-            self._checkpoints.save(model, self.first + epoch, of_checkpoint, now=last or self.stopped)
+            self._checkpoints.save(booster, self.first + number, of_checkpoint, now=last or self.stopped)
         if self._keep and not last:
-            so_far = model if self._stopping is None else self._stopping.so_far(model)
+            so_far = booster if self._stopping is None else self._stopping.so_far(booster)
             self._job.save_intermediate(XGBModel([*self.beside, so_far]))
         return over or self.stopped
+
+    def tell(self) -> None:
+        """Report the rounds that were not yet."""
+        for number, told in self._untold:
+            parts = told.split("\t")
+            self._places = self._places or self._found(parts)
+            scores = _values(parts, self._places)
+            self.history.append(scores)
+            self._job.report(measured(self._shown + number, scores))
+            self._job.report(Progress(self._shown + number + 1, self._shown + self._rounds))
+        self._untold.clear()
+        self._told_at = time.monotonic()
 
     def evaluated(self, booster: xgb.Booster, matrices: list[tuple[xgb.DMatrix, str]]) -> Scores:
         """The scores of a booster whose last round this run did not train."""
@@ -460,21 +482,27 @@ class Monitor(xgb.callback.TrainingCallback):
         metrics, target = self._hyperparameters.metrics, self._hyperparameters.target
         of_ours: Any = evaluator(metrics, target, self._job.hosts)  # gives a list, which XGBoost's types do not name
         told = asked.eval_set(matrices, feval=of_ours, output_margin=False)
-        log: dict[str, dict[str, list[float]]] = {}
-        for part in told.split("\t")[1:]:
-            name, _, value = part.rpartition(":")
-            dataset, _, metric = name.partition("-")
-            log.setdefault(dataset, {})[metric] = [float(value)]
-        return self._scores(log)
+        parts = told.split("\t")
+        return _values(parts, self._found(parts))
 
-    def _scores(self, log: dict[str, dict[str, list[float]]]) -> Scores:
-        """Latest values, under the names that the job asked for where XGBoost spells them otherwise."""
-        scores = {}
-        for dataset, metrics in log.items():
+    def _found(self, parts: list[str]) -> dict[str, int]:
+        """Where each score stands among the parts of a line, those of a data set together. They are called as in
+        ``train-rmse``, by the names that the job asked for where XGBoost spells them otherwise."""
+        places: dict[str, dict[str, int]] = {}
+        for place, part in enumerate(parts[1:], 1):
+            dataset, _, metric = part.rpartition(":")[0].partition("-")
+            places.setdefault(dataset, {})[metric] = place
+        found = {}
+        for dataset, metrics in places.items():
             names = self._names if len(self._names) == len(metrics) else metrics
-            for name, values in zip(names, metrics.values(), strict=True):
-                scores[f"{dataset}-{name}"] = float(values[-1])
-        return scores
+            for name, place in zip(names, metrics.values(), strict=True):
+                found[f"{dataset}-{name}"] = place
+        return found
+
+
+def _values(parts: list[str], places: dict[str, int]) -> Scores:
+    """The scores among the parts of a line."""
+    return {name: float(parts[place].rpartition(":")[2]) for name, place in places.items()}
 
 
 def measured(number: int, scores: Scores) -> Measured:

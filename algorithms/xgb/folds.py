@@ -43,7 +43,7 @@ def cross_validate(hyperparameters: XGBoostHyperparameters, rows: Batch, job: Jo
                 checkpoint_directory=None if checkpoints is None else checkpoints / f"model-{len(boosters)}",
                 beside=tuple(boosters),
             )
-            boosters.append(boosted.booster)
+            boosters.append(boosted.booster.reset())  # there will be many, each with what it keeps of the rows
             scores.append(boosted.scores)
             if boosted.stopped:
                 return boosters

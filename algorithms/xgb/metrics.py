@@ -146,7 +146,7 @@ def _weights(matrix: xgb.DMatrix) -> np.ndarray | None:
 def evaluator(
     names: Sequence[str], objective: str, hosts: Hosts
 ) -> Callable[[np.ndarray, xgb.DMatrix], list[tuple[str, float]]] | None:
-    """A ``custom_metric`` for ``xgboost.train`` with those of ``names`` that are custom; None where none is."""
+    """A ``custom_metric``, as ``xgboost.train`` takes it, of those of ``names`` that are custom; None where none is."""
     custom = [name for name in names if name in CUSTOM]
     if not custom:
         return None

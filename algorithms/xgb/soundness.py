@@ -6,7 +6,9 @@ once, or at the first prediction. A number that is too large asks for more memor
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,8 @@ _PER_NODE = (
 _KINDS_OF_FEATURES = ("int", "float", "i", "q", "c")
 _NO_PARENT = (-1, 2**31 - 1)
 _LARGEST = 2**31 - 1
+_AT_ONCE = 1024
+"""Arrays that are looked at in one call, which for the few numbers of most trees takes longer than looking."""
 
 
 def check(document: dict[str, Any], size: int) -> None:
@@ -70,10 +74,13 @@ def check(document: dict[str, Any], size: int) -> None:
     _check_forest(booster["model"], features, groups, max(LEAST_MODEL_MEMORY, size * MODEL_MEMORY_PER_BYTE))
 
 
-def may_be_refused(numbers: np.ndarray) -> bool:
-    """Whether ``check`` may refuse a booster that was trained here for one of its arrays of float32: it has numbers
-    that are not finite, or so many that they may be of the nodes of a tree that is too deep."""
-    return len(numbers) > 2 * DEEPEST_TREE or not np.isfinite(numbers).all()
+def may_be_refused(arrays: Iterator[np.ndarray]) -> bool:
+    """Whether ``check`` may refuse a booster that was trained here, by its arrays of float32: one has numbers that are
+    not finite, or so many that they may be of the nodes of a tree that is too deep."""
+    while some := list(itertools.islice(arrays, _AT_ONCE)):
+        if any(len(numbers) > 2 * DEEPEST_TREE for numbers in some) or not np.isfinite(np.concatenate(some)).all():
+            return True
+    return False
 
 
 def _check_version(version: Any) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,21 +85,23 @@ class TrainingJob:
 
     def info(self, message: str) -> None:
         """One line for the log."""
-        self._once(lambda: logger.info("%s", message))
+        self._once(logger.info, message)
 
     def warning(self, message: str) -> None:
         """One line for the log that the user should see."""
-        self._once(lambda: logger.warning("%s", message))
+        self._once(logger.warning, message)
 
-    def _once(self, write: Callable[[], None], kind: str = LINES) -> None:
+    def _once(self, log: Callable[[str, str], None], message: str) -> None:
         """Write a line, unless an interrupted run of this job has done so already."""
-        if self.lines.is_new(kind):
-            write()
-            self.lines.wrote(kind)
+        if self.lines.is_new():
+            log("%s", message)
+            self.lines.wrote()
 
     def _write(self, lines: Iterable[Line], kind: str = LINES) -> None:
         for line in lines:
-            self._once(partial(dialects.write, [line]), kind)
+            if self.lines.is_new(kind):
+                dialects.write((line,))
+                self.lines.wrote(kind)
 
     def report(self, event: Event) -> None:
         """Log lines, learning curves, the bar at the foot of a terminal. Progress closes an epoch: the timers so far

@@ -1,3 +1,4 @@
+import io
 import logging
 import re
 import sys
@@ -33,6 +34,22 @@ def test_the_frame_of_the_closed_algorithms(captured):
 def test_the_frame_of_the_xgboost_container(captured):
     text = captured("xgboost", lambda: logs.logger.warning("hello"))
     assert re.fullmatch(r"\[\d{4}-\d\d-\d\d:\d\d:\d\d:\d\d:WARNING\] hello\n", text)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("I/O operation on closed file")])
+def test_bare_lines_that_cannot_be_written_are_lost(captured, error):
+    class Full:
+        def write(self, text):
+            raise error
+
+        def flush(self):
+            raise error
+
+    captured("xgboost", lambda: logs.configure(stream=Full()))
+    logs.bare("[0]\ttrain-rmse:0.5")
+    logs.configure(stream=(kept := io.StringIO()))
+    logs.bare("[1]\ttrain-rmse:0.4")
+    assert kept.getvalue() == "[1]\ttrain-rmse:0.4\n"
 
 
 def test_a_data_iterator_counts_epochs_by_hand():
