@@ -15,10 +15,12 @@ import numpy as np
 
 from algorithms.common.blas import threads_for
 from algorithms.kmeans.copies import MOST_MERGED, merged, without_copies
-from algorithms.kmeans.lloyd import BLOCK_ROWS, Clustering, Points, breathe, lloyd, plus_plus
+from algorithms.kmeans.lloyd import BLOCK_ROWS, Clustering, Points, breathe, lloyd, lloyds, plus_pluses, uniform
 from algorithms.kmeans.narrow import CHUNK, Coordinates, occurring, only
 from algorithms.kmeans.sizes import SMALL_PRODUCT, more_starts, small_rows, width
-from algorithms.kmeans.state import INITIALISERS, State
+from algorithms.kmeans.state import State
+
+_TOGETHER = 10  # clusterings of the working centers that are made beside each other
 
 
 class Options(NamedTuple):
@@ -42,7 +44,7 @@ def finalize(
     """k centers, (k, d) float64, and the mean squared distance of the rows to them, estimated on the sample.
 
     The estimate is exact where the sample holds every row. The state stays as it is, so that several k can be tried.
-    ``log`` receives the lines that SageMaker prints meanwhile; once ``stopped``, no more trials are made.
+    ``log`` receives the lines that SageMaker prints meanwhile; once ``stopped``, no more trials are begun.
 
     Args:
         within: after a stop, the mean squared distance of all rows to the working centers. Where these have seen more
@@ -116,11 +118,12 @@ def _shrink(
     points = Points.of(centers if coordinates is None else coordinates.values, state.weights[used])
     log(f"shrinking {len(state.centers)} centers into {k}")
     best: list[Clustering] = []
-    for number in range(options.num_trials):
-        start = INITIALISERS[options.init_method](points, k, rng, None)
-        found = lloyd(points, start, max_iter=options.max_iter, tol=options.tol)
-        log(f"local kmeans attempt #{number}. Current mean square distance {found.msd:f}")
-        best = sorted([*best, found], key=_msd)[: int(np.clip(100 // k, 1, 3))]
+    for first in range(0, options.num_trials, _TOGETHER):
+        count = min(_TOGETHER, options.num_trials - first)
+        found = lloyds(points, _starts(points, k, options, rng, count), max_iter=options.max_iter, tol=options.tol)
+        for number, one in enumerate(found, first):
+            log(f"local kmeans attempt #{number}. Current mean square distance {one.msd:f}")
+        best = sorted([*best, *found], key=_msd)[: int(np.clip(100 // k, 1, 3))]
         if stopped():
             break
     log(f"finished shrinking process. Mean Square Distance = {best[0].msd:g}")
@@ -131,26 +134,31 @@ def _shrink(
     return [state.of_features(found.centers, columns) for found in best]
 
 
+def _starts(points: Points, k: int, options: Options, rng: np.random.Generator, count: int) -> list[np.ndarray]:
+    """So many starts of a clustering of the working centers, each (k, d)."""
+    if options.init_method == "random":
+        return [uniform(points, k, rng) for _ in range(count)]
+    return list(plus_pluses(points, k, rng, count))
+
+
 def _refined(
     small: Points, whole: Points, starts: list[np.ndarray], options: Options, rng: np.random.Generator
 ) -> Clustering:
     """The best of ``starts``, each (k, d), compared on a part of the sample and settled on all of it."""
-    settled = sorted((lloyd(small, start, max_iter=10, tol=1e-3) for start in starts), key=_msd)
+    settled = sorted(lloyds(small, starts, max_iter=10, tol=1e-3), key=_msd)
     # The runner-up stays in the race: a few thousand rows tell good local minima apart only roughly.
     finalists = [breathe(small, settled[0], rng), *settled[1:2]]
     k, features = len(settled[0].centers), [block.features for block in whole.blocks]
-    begun = [lloyd(whole, plus_plus(whole, k, rng), max_iter=6, tol=5e-3) for _ in range(more_starts(k, features))]
-    more = [
-        lloyd(whole, start.centers, max_iter=options.max_iter, tol=options.tol)
-        for start in sorted(begun, key=_msd)[:3]  # a few iterations tell which are worth all
-    ]
-    if more:
-        best = min(more, key=_msd)
+    if count := more_starts(k, features):
+        begun = lloyds(whole, list(plus_pluses(whole, k, rng, count)), max_iter=6, tol=5e-3)
+        worth = [start.centers for start in sorted(begun, key=_msd)[:3]]  # a few iterations tell
+        best = min(lloyds(whole, worth, max_iter=options.max_iter, tol=options.tol), key=_msd)
         finalists += [best, breathe(whole, best, rng)]
     if k <= len(whole) <= MOST_MERGED:
         finalists.append(lloyd(whole, merged(whole.rows(np.arange(len(whole))), whole.weights, k), max_iter=1, tol=0))
-    return min((lloyd(whole, found.centers, max_iter=options.max_iter, tol=1e-3) for found in finalists), key=_msd)
+    return min(lloyds(whole, [found.centers for found in finalists], max_iter=options.max_iter, tol=1e-3), key=_msd)
 
 
 def _msd(clustering: Clustering) -> float:
-    return clustering.msd
+    """To six digits: of several starts that end alike the first is taken, whatever the rounding of products says."""
+    return float(f"{clustering.msd:.6g}")
