@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from algorithms.common.blas import threads_for
+from algorithms.common.reservoir import Reservoir
 from algorithms.kmeans.copies import MOST_MERGED, merged, without_copies
 from algorithms.kmeans.lloyd import BLOCK_ROWS, Clustering, Points, breathe, lloyd, lloyds, plus_pluses, uniform
 from algorithms.kmeans.narrow import CHUNK, Coordinates, occurring, only
@@ -55,16 +56,18 @@ def finalize(
     """
     if not 1 <= k <= min(state.size, state.rows):
         raise ValueError(f"k is {k}, with {state.size} working centers and {state.rows} rows")
-    with threads_for(_operations(state, k), SMALL_PRODUCT):
+    sample = state.sample.smaller(state.sample_size)
+    with threads_for(_operations(state, sample, k), SMALL_PRODUCT):
         if within is not None and len(state.sample) < min(state.rows, state.sample_size):
             working = state.weighted_centers()
             found = _refined(working, working, _shrink(state, k, options, rng, log, stopped), options, rng)
             return Clustering(state.of_all_features(found.centers), found.msd + within)
-        return _of_sample(state, k, options, rng, log, stopped)
+        return _of_sample(state, sample, k, options, rng, log, stopped)
 
 
 def _of_sample(
     state: State,
+    sample: Reservoir,
     k: int,
     options: Options,
     rng: np.random.Generator,
@@ -73,12 +76,12 @@ def _of_sample(
 ) -> Clustering:
     """As ``finalize``, of the rows in the sample: in the features alone that occur in them, where these are few."""
     now = state.decay * state.time
-    whole = state.sample.weighted(state.sample_size, now)
+    whole = sample.weighted(state.sample_size, now)
     rows = [features for features, _ in whole]
     whole = without_copies(whole)
     size = small_rows(k, width(rows))
     few = sum(len(weights) for _, weights in whole) <= size
-    small = whole if few else state.sample.weighted(size, now)
+    small = whole if few else sample.smaller(size).weighted(size, now)
     columns = occurring(rows)
     starts = _shrink(state, k, options, rng, log, stopped, columns)
     if columns is None:
@@ -90,11 +93,11 @@ def _of_sample(
     return Clustering(centers, found.msd)
 
 
-def _operations(state: State, k: int) -> float:
+def _operations(state: State, sample: Reservoir, k: int) -> float:
     """Floating-point operations of the largest product of ``finalize``."""
     size, features = state.centers.shape
-    rows = [part for part, _ in state.sample.weighted(state.rows, state.decay * state.time)]
-    numbers = min(BLOCK_ROWS, len(state.sample)) * width(rows)
+    rows = [part for part, _ in sample.weighted(state.sample_size, state.decay * state.time)]
+    numbers = min(BLOCK_ROWS, len(sample)) * width(rows)
     return 2.0 * max(numbers * k, size * size * min(features, CHUNK))
 
 
