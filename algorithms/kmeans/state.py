@@ -19,6 +19,9 @@ from algorithms.kmeans.narrow import Met, occurring, only
 from algorithms.kmeans.sizes import CAPACITY
 from recordio.batches import Batch, Features
 
+_LARGE_BATCH = 1 << 20  # numbers in the rows of a batch of which some may stand for all
+_ENOUGH_ROWS, _ENOUGH_ROWS_A_CENTER = 1024, 32
+
 INITIALISERS = {"random": uniform, "kmeans++": plus_plus}
 
 
@@ -124,7 +127,8 @@ class State:
             keep: offer the rows to the sample. Rows that are read again in another epoch belong into it once.
 
         Returns:
-            The sum of the squared distances of the rows to the working centers as they were before.
+            The sum of the squared distances of the rows to the working centers as they were before, estimated from the
+            rows that were used where these are not all.
         """
         columns, count = occurring([features]), features.shape[0]
         if len(self.centers) < self.size:
@@ -134,8 +138,10 @@ class State:
         times = self.time + np.arange(1.0, count + 1) if times is None else times
         self.pass_time(times[-1])
         weights = np.exp(-self.decay * (self.time - times))
+        counts = np.ones(count)
         if columns is None:
-            points = Points.of(features, weights)
+            rows, weights, counts = self._some(features, weights)
+            points = Points.of(rows, weights)
             found = nearest(points, self.centers)
         else:  # only these features of the centers matter to the products
             points = Points.of(only(features, columns), weights)
@@ -154,7 +160,22 @@ class State:
         self.rows += count
         if keep:
             self.sample.add(Batch(features), self.decay * times)
-        return float(found.distances.sum())
+        return float(counts @ found.distances)
+
+    def _some(self, features: Features, weights: np.ndarray) -> tuple[Features, np.ndarray, np.ndarray]:
+        """Rows (m, d) of a batch (n, d) that move the centers as all of them would, with the sums of the weights of
+        those for which each stands, (m,), and their number, (m,).
+
+        Of a large batch it is one row, drawn, of each few in succession: the centers are where the search for k of them
+        starts, and means of some dozens of rows a batch are as good for that as means of hundreds.
+        """
+        count = features.shape[0]
+        each = count // max(_ENOUGH_ROWS, _ENOUGH_ROWS_A_CENTER * self.size)
+        if each < 2 or not isinstance(features, np.ndarray) or features.size < _LARGE_BATCH:
+            return features, weights, np.ones(count)
+        starts = np.arange(0, count, each)
+        counts = np.diff(starts, append=count)
+        return features[starts + self.rng.integers(counts)], np.add.reduceat(weights, starts), counts.astype(float)
 
     def _step(self, moved: np.ndarray, places: np.ndarray, share: np.ndarray, means: np.ndarray) -> None:
         """Centers (m,) towards means that are 0 except in some places, (m, u), by a share of the way, (m, 1)."""

@@ -41,6 +41,26 @@ def test_update_moves_each_center_to_the_mean_of_its_rows():
     assert loss == pytest.approx(36)
 
 
+@pytest.mark.parametrize("half_life", [0, 3000])
+def test_some_rows_stand_for_all_of_a_large_batch(half_life):
+    """Whatever the order of the rows: here each fourth is of the same blob."""
+    X, labels = blobs(rows=10_000, clusters=4, features=300)
+    X = X[np.argsort(labels, kind="stable")].reshape(4, 2500, 300).swapaxes(0, 1).reshape(10_000, 300)
+    made, plain = (State(4, 100, rng(), half_life=half_life) for _ in range(2))
+    for state in (made, plain):
+        state.centers, state.weights = X[:4].astype(np.float64), np.zeros(4)
+    for start in (0, 5000):
+        batch = X[start : start + 5000]
+        told = made.update(batch)
+        exact = sum(plain.update(batch[first : first + 1000]) for first in range(0, 5000, 1000))  # too few to leave any
+    assert told == pytest.approx(exact, rel=0.02)
+    assert made.rows == plain.rows == 10_000
+    assert made.weights.sum() == pytest.approx(plain.weights.sum())
+    np.testing.assert_allclose(made.weights, plain.weights, rtol=0.15)
+    np.testing.assert_allclose(made.centers, plain.centers, atol=0.15)
+    assert not np.array_equal(made.centers, plain.centers)
+
+
 def test_update_with_half_life_by_hand():
     made = State(1, 10, rng(), half_life=2)
     made.centers, made.weights = np.array([[8.0]]), np.array([4.0])
