@@ -126,7 +126,7 @@ def _shrink(
         found = lloyds(points, _starts(points, k, options, rng, count), max_iter=options.max_iter, tol=options.tol)
         for number, one in enumerate(found, first):
             log(f"local kmeans attempt #{number}. Current mean square distance {one.msd:f}")
-        best = sorted([*best, *found], key=_msd)[: int(np.clip(100 // k, 1, 3))]
+        best = sorted([*best, *found], key=_msd)[: int(np.clip(100 // k, 1, 6))]
         if stopped():
             break
     log(f"finished shrinking process. Mean Square Distance = {best[0].msd:g}")
@@ -150,7 +150,7 @@ def _refined(
     """The best of ``starts``, each (k, d), compared on a part of the sample and settled on all of it."""
     settled = sorted(lloyds(small, starts, max_iter=10, tol=1e-3), key=_msd)
     # The runner-up stays in the race: a few thousand rows tell good local minima apart only roughly.
-    finalists = [breathe(small, settled[0], rng), *settled[1:2]]
+    finalists = [breathe(small, settled[0], rng), *settled[1:3]]
     k, features = len(settled[0].centers), [block.features for block in whole.blocks]
     if count := more_starts(k, features):
         begun = lloyds(whole, list(plus_pluses(whole, k, rng, count)), max_iter=6, tol=5e-3)
