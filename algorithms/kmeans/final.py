@@ -9,7 +9,7 @@ Reference: E. Liberty et al., "Elastic Machine Learning Algorithms in Amazon Sag
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,10 @@ from algorithms.kmeans.lloyd import BLOCK_ROWS, Clustering, Points, breathe, llo
 from algorithms.kmeans.narrow import CHUNK, Coordinates, occurring, only
 from algorithms.kmeans.sizes import SMALL_PRODUCT, more_starts, small_rows, width
 from algorithms.kmeans.state import State
+from recordio.batches import Features
 
+_BEST = 6  # clusterings of the working centers that are compared on rows, half as many where their centers are large
+_MOST_NUMBERS = 1 << 17
 _TOGETHER = 10  # clusterings of the working centers that are made beside each other
 
 
@@ -60,7 +63,8 @@ def finalize(
     with threads_for(_operations(state, sample, k), SMALL_PRODUCT):
         if within is not None and len(state.sample) < min(state.rows, state.sample_size):
             working = state.weighted_centers()
-            found = _refined(working, working, _shrink(state, k, options, rng, log, stopped), options, rng)
+            starts = _shrink(state, k, options, rng, log, stopped)
+            found = _refined(working, _settled(working, starts, rng), options, rng)
             return Clustering(state.of_all_features(found.centers), found.msd + within)
         return _of_sample(state, sample, k, options, rng, log, stopped)
 
@@ -83,19 +87,35 @@ def _of_sample(
     few = sum(len(weights) for _, weights in whole) <= size
     small = whole if few else sample.smaller(size).weighted(size, now)
     columns = occurring(rows)
-    starts = _shrink(state, k, options, rng, log, stopped, columns)
-    if columns is None:
-        return _refined(Points.join(small), Points.join(whole), starts, options, rng)
-    small, whole = ([(only(features, columns), weights) for features, weights in part] for part in (small, whole))
-    found = _refined(Points.join(small), Points.join(whole), starts, options, rng)
-    centers = np.zeros((k, rows[0].shape[1]))  # where all rows of a center are 0, it is
-    centers[:, columns] = found.centers
+    near = columns if few else occurring([features for features, _ in small])  # the centers of few rows have fewer yet
+    starts = _shrink(state, k, options, rng, log, stopped, near)
+    finalists = _settled(_narrowed(small, near), starts, rng)
+    if near is not None and near is not columns:
+        wide = rows[0].shape[1] if columns is None else len(columns)
+        places: Any = near if columns is None else np.searchsorted(columns, near)
+        finalists = [_widened(found, places, wide) for found in finalists]
+    found = _refined(_narrowed(whole, columns), finalists, options, rng)
+    # Where all rows of a center are 0, it is.
+    return found if columns is None else _widened(found, columns, rows[0].shape[1])
+
+
+def _narrowed(parts: list[tuple[Features, np.ndarray]], columns: np.ndarray | None) -> Points:
+    """These weighted rows in some features alone, or in all where ``columns`` is None."""
+    if columns is not None:
+        parts = [(only(features, columns), weights) for features, weights in parts]
+    return Points.join(parts)
+
+
+def _widened(found: Clustering, places: np.ndarray, features: int) -> Clustering:
+    """Centers of the features in these places, (k, u), as ones of more features, which are 0 in the others."""
+    centers = np.zeros((len(found.centers), features))
+    centers[:, places] = found.centers
     return Clustering(centers, found.msd)
 
 
 def _operations(state: State, sample: Reservoir, k: int) -> float:
     """Floating-point operations of the largest product of ``finalize``."""
-    size, features = state.centers.shape
+    size, features = state.used.shape
     rows = [part for part, _ in sample.weighted(state.sample_size, state.decay * state.time)]
     numbers = min(BLOCK_ROWS, len(sample)) * width(rows)
     return 2.0 * max(numbers * k, size * size * min(features, CHUNK))
@@ -116,17 +136,19 @@ def _shrink(
         log("No shrinking is required as extra_center_factor is 1.")
         return [state.of_features(state.centers, columns)]
     used = state.weights > 0
-    centers = state.centers if used.all() else state.centers[used]
+    centers = state.used if used.all() else state.used[used]
     coordinates = Coordinates.of(centers) if len(centers) < centers.shape[1] else None
     points = Points.of(centers if coordinates is None else coordinates.values, state.weights[used])
     log(f"shrinking {len(state.centers)} centers into {k}")
+    width = len(columns) if columns is not None else centers.shape[1]
+    most = _BEST if k * width <= _MOST_NUMBERS else _BEST // 2
     best: list[Clustering] = []
     for first in range(0, options.num_trials, _TOGETHER):
         count = min(_TOGETHER, options.num_trials - first)
         found = lloyds(points, _starts(points, k, options, rng, count), max_iter=options.max_iter, tol=options.tol)
         for number, one in enumerate(found, first):
             log(f"local kmeans attempt #{number}. Current mean square distance {one.msd:f}")
-        best = sorted([*best, *found], key=_msd)[: int(np.clip(100 // k, 1, 6))]
+        best = sorted([*best, *found], key=_msd)[: int(np.clip(100 // k, 1, most))]
         if stopped():
             break
     log(f"finished shrinking process. Mean Square Distance = {best[0].msd:g}")
@@ -144,14 +166,16 @@ def _starts(points: Points, k: int, options: Options, rng: np.random.Generator, 
     return list(plus_pluses(points, k, rng, count))
 
 
-def _refined(
-    small: Points, whole: Points, starts: list[np.ndarray], options: Options, rng: np.random.Generator
-) -> Clustering:
-    """The best of ``starts``, each (k, d), compared on a part of the sample and settled on all of it."""
+def _settled(small: Points, starts: list[np.ndarray], rng: np.random.Generator) -> list[Clustering]:
+    """The best few of ``starts``, each (k, d), compared on a part of the sample."""
     settled = sorted(lloyds(small, starts, max_iter=10, tol=1e-3), key=_msd)
-    # The runner-up stays in the race: a few thousand rows tell good local minima apart only roughly.
-    finalists = [breathe(small, settled[0], rng), *settled[1:3]]
-    k, features = len(settled[0].centers), [block.features for block in whole.blocks]
+    # The runners-up stay in the race: a few thousand rows tell good local minima apart only roughly.
+    return [breathe(small, settled[0], rng), *settled[1 : 1 + len(starts) // 3]]
+
+
+def _refined(whole: Points, finalists: list[Clustering], options: Options, rng: np.random.Generator) -> Clustering:
+    """The best of the ``finalists``, and of more where rows are few, settled on all of the sample."""
+    k, features = len(finalists[0].centers), [block.features for block in whole.blocks]
     if count := more_starts(k, features):
         begun = lloyds(whole, list(plus_pluses(whole, k, rng, count)), max_iter=6, tol=5e-3)
         worth = [start.centers for start in sorted(begun, key=_msd)[:3]]  # a few iterations tell

@@ -181,7 +181,9 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
     lines = labels.reshape(-1, len(points))
     size = len(lines) * k
     several = lines + np.arange(0, size, k)[:, None]
-    totals = np.zeros((size, points.blocks[0].features.shape[1]))
+    width = points.blocks[0].features.shape[1]
+    # Of sparse rows a feature's sums stand together, as the products of the next iteration read them.
+    totals = np.zeros((width, size)).T if points.blocks[0].is_sparse else np.zeros((size, width))
     start = 0
     for block in points.blocks:
         count = block.features.shape[0]
@@ -202,12 +204,13 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
 
 
 def _add_sparse(totals: np.ndarray, block: Block, labels: np.ndarray) -> None:
-    """Add each row of a sparse block, by its weight, to its label's line of ``totals`` (k, d), an entry at a time."""
+    """Add each row of a sparse block, by its weight, to its label's line of ``totals`` (k, d), in Fortran's order, an
+    entry at a time."""
     features: Any = block.features
     lengths = np.diff(features.indptr)
-    places = np.repeat(labels * features.shape[1], lengths) + features.indices
+    places = features.indices.astype(np.int64) * len(totals) + np.repeat(labels, lengths)
     # In place: most of the totals, which may be a thousand times as many as the entries, are not even read.
-    np.add.at(totals.reshape(-1), places, features.data * np.repeat(block.weights, lengths))
+    np.add.at(totals.T.reshape(-1), places, features.data * np.repeat(block.weights, lengths))
 
 
 def _picks(labels: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray | sp.csc_array:
@@ -308,7 +311,7 @@ def lloyds(points: Points, starts: Sequence[np.ndarray], *, max_iter: int, tol: 
     best = [Clustering(centers, np.inf) for centers in starts]
     going, centers = list(range(len(starts))), list(starts)
     for iteration in range(max_iter + 1):
-        found = _nearest_of_each(points, np.concatenate(centers), len(centers))
+        found = _nearest_of_each(points, centers[0] if len(centers) == 1 else np.concatenate(centers), len(centers))
         still = []
         for place, (number, loss) in enumerate(zip(going, (found.distances @ weights / mass).tolist(), strict=True)):
             gain = best[number].msd - loss

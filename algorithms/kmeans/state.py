@@ -15,10 +15,11 @@ import numpy as np
 from algorithms.common.reservoir import Reservoir
 from algorithms.interface import Hosts
 from algorithms.kmeans.lloyd import Points, lloyd, nearest, plus_plus, squared_norms, sums, uniform
-from algorithms.kmeans.narrow import Met, occurring, only
+from algorithms.kmeans.narrow import WORTH, Met, occurring, only
 from algorithms.kmeans.sizes import CAPACITY
 from recordio.batches import Batch, Features
 
+_ROOM = 4  # times the features that were met so far
 _LARGE_BATCH = 1 << 20  # numbers in the rows of a batch of which some may stand for all
 _ENOUGH_ROWS, _ENOUGH_ROWS_A_CENTER = 1024, 32
 
@@ -66,8 +67,7 @@ class State:
         self._meet(features, occurring([features]))
         points = Points.of(features if self.met is None else self.met.narrowed(features))
         count = min(self.size - len(self.centers), len(points))
-        known = self.centers if self.met is None else self.centers[:, : len(self.met.features)]
-        chosen = self._initialiser(points, count, self.rng, known)
+        chosen = self._initialiser(points, count, self.rng, self.used)
         if len(self.centers):
             padded = np.zeros((count, self.centers.shape[1]))
             padded[:, : chosen.shape[1]] = chosen
@@ -85,9 +85,15 @@ class State:
         if columns is None or not self.met.meet(columns):
             self.widen()
         elif len(self.centers) and (met := len(self.met.features)) > self.centers.shape[1]:
-            wider = np.zeros((len(self.centers), met + met // 2))  # room for more: the next rows bring some
+            # Room for more, as the next rows bring some: memory that nothing is written to takes none.
+            wider = np.zeros((len(self.centers), min(_ROOM * met, self.met.width // WORTH)))
             wider[:, :before] = self.centers[:, :before]
             self.centers = wider
+
+    @property
+    def used(self) -> np.ndarray:
+        """The centers without the room for features to come: (K, u), or (K, d) where they hold all."""
+        return self.centers if self.met is None else self.centers[:, : len(self.met.features)]
 
     def widen(self) -> None:
         """Let the centers hold all features."""
@@ -145,7 +151,7 @@ class State:
             found = nearest(points, self.centers)
         else:  # only these features of the centers matter to the products
             points = Points.of(only(features, columns), weights)
-            found = nearest(points, self.of_features(self.centers, columns), squared_norms(self.centers))
+            found = nearest(points, self.of_features(self.centers, columns), squared_norms(self.used))
         totals, masses = sums(points, found.labels, len(self.centers))
         self.weights = self.weights + masses
         moved = masses > 0
@@ -179,9 +185,10 @@ class State:
 
     def _step(self, moved: np.ndarray, places: np.ndarray, share: np.ndarray, means: np.ndarray) -> None:
         """Centers (m,) towards means that are 0 except in some places, (m, u), by a share of the way, (m, 1)."""
+        centers = self.used
         for center, part, mean in zip(moved, share[:, 0], means, strict=True):
-            self.centers[center] *= 1 - part
-            self.centers[center, places] += part * mean
+            centers[center] *= 1 - part
+            centers[center, places] += part * mean
 
     def merge(self, others: Iterable[State]) -> None:
         """Take in states of other parts of the data, each as recent as this one.
@@ -238,7 +245,7 @@ class State:
     def weighted_centers(self) -> Points:
         """The working centers that have rows, (m, d), weighted by these."""
         used = self.weights > 0
-        return Points.of(self.centers[used], self.weights[used])
+        return Points.of(self.used[used], self.weights[used])
 
 
 def _reduced(points: Points, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
