@@ -8,7 +8,7 @@ Reference: E. Liberty et al., "Elastic Machine Learning Algorithms in Amazon Sag
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from recordio.batches import Features
 
 _BEST = 6  # clusterings of the working centers that are compared on rows, half as many where their centers are large
 _MOST_NUMBERS = 1 << 17
+_ALIKE = 1e-6  # relative difference of losses that is rounding
 _TOGETHER = 10  # clusterings of the working centers that are made beside each other
 
 
@@ -148,7 +149,7 @@ def _shrink(
         found = lloyds(points, _starts(points, k, options, rng, count), max_iter=options.max_iter, tol=options.tol)
         for number, one in enumerate(found, first):
             log(f"local kmeans attempt #{number}. Current mean square distance {one.msd:f}")
-        best = sorted([*best, *found], key=_msd)[: int(np.clip(100 // k, 1, most))]
+        best = _ranked([*best, *found])[: int(np.clip(100 // k, 1, most))]
         if stopped():
             break
     log(f"finished shrinking process. Mean Square Distance = {best[0].msd:g}")
@@ -168,7 +169,7 @@ def _starts(points: Points, k: int, options: Options, rng: np.random.Generator, 
 
 def _settled(small: Points, starts: list[np.ndarray], rng: np.random.Generator) -> list[Clustering]:
     """The best few of ``starts``, each (k, d), compared on a part of the sample."""
-    settled = sorted(lloyds(small, starts, max_iter=10, tol=1e-3), key=_msd)
+    settled = _ranked(lloyds(small, starts, max_iter=10, tol=1e-3))
     # The runners-up stay in the race: a few thousand rows tell good local minima apart only roughly.
     return [breathe(small, settled[0], rng), *settled[1 : 1 + len(starts) // 3]]
 
@@ -178,14 +179,20 @@ def _refined(whole: Points, finalists: list[Clustering], options: Options, rng: 
     k, features = len(finalists[0].centers), [block.features for block in whole.blocks]
     if count := more_starts(k, features):
         begun = lloyds(whole, list(plus_pluses(whole, k, rng, count)), max_iter=6, tol=5e-3)
-        worth = [start.centers for start in sorted(begun, key=_msd)[:3]]  # a few iterations tell
-        best = min(lloyds(whole, worth, max_iter=options.max_iter, tol=options.tol), key=_msd)
+        worth = [start.centers for start in _ranked(begun)[:3]]  # a few iterations tell
+        best = _ranked(lloyds(whole, worth, max_iter=options.max_iter, tol=options.tol))[0]
         finalists += [best, breathe(whole, best, rng)]
     if k <= len(whole) <= MOST_MERGED:
         finalists.append(lloyd(whole, merged(whole.rows(np.arange(len(whole))), whole.weights, k), max_iter=1, tol=0))
-    return min(lloyds(whole, [found.centers for found in finalists], max_iter=options.max_iter, tol=1e-3), key=_msd)
+    return _ranked(lloyds(whole, [found.centers for found in finalists], max_iter=options.max_iter, tol=1e-3))[0]
 
 
-def _msd(clustering: Clustering) -> float:
-    """To six digits: of several starts that end alike the first is taken, whatever the rounding of products says."""
-    return float(f"{clustering.msd:.6g}")
+def _ranked(found: Sequence[Clustering]) -> list[Clustering]:
+    """The best first. Those that are alike but for rounding stay in their order, so that it does not depend on that."""
+    order = sorted(range(len(found)), key=lambda number: found[number].msd)
+    ranks, least = {}, -np.inf
+    for number in order:
+        if not found[number].msd <= least * (1 + _ALIKE):
+            least = found[number].msd
+        ranks[number] = least
+    return [found[number] for number in sorted(range(len(found)), key=lambda number: ranks[number])]

@@ -30,6 +30,7 @@ _FEW_CENTERS = 16  # and of so few centers BLAS is as fast with the zeros as Sci
 _TAME_NORM = 1e30  # squared norms up to here leave float32 room for products
 _TAME_SPREAD = 1e-3  # least share of the variance in the squared norms that float32 can resolve well
 
+_ALIKE = 1e-5  # relative difference of potentials that rounding may make
 _BREATHS = 20
 _LEAST_GAIN = 3e-3  # of a breath, as a share of the loss
 
@@ -82,6 +83,12 @@ class Points:
     def weights(self) -> np.ndarray:
         """Weights, shape (n,), float64."""
         return np.concatenate([block.weights for block in self.blocks])
+
+    @cached_property
+    def rounding(self) -> np.ndarray:
+        """Squared distances, shape (n,), that the rounding of products makes of none."""
+        parts = [8.0 * np.finfo(block.features.dtype).eps * block.norms for block in self.blocks]
+        return np.concatenate(parts)
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """The rows at ``indices``, dense: shape (len(indices), d), float64."""
@@ -249,18 +256,27 @@ def _plus_plus(
         first = points.rows(_drawn(np.broadcast_to(weights, (count, len(weights))), 1, rng)[:, 0])
         picked = [first]
         closest = _nearest_of_each(points, first, count).distances
+        closest[closest <= points.rounding] = 0
     else:
         picked, closest = [], np.tile(nearest(points, chosen).distances, (count, 1))
     while len(picked) < k:
-        drawn = _drawn(weights * closest, draws, rng)
+        potential = weights * closest
+        if not potential.any():  # every row is a center already
+            rest = points.rows(rng.integers(len(points), size=(k - len(picked)) * count))
+            picked.extend(rest.reshape(-1, count, rest.shape[1]))
+            break
+        drawn = _drawn(potential, draws, rng)
         candidates = points.rows(drawn.ravel())
         scores = np.concatenate([scores.T for _, scores in points.scores(candidates)], axis=1)
         after = (norms - 2.0 * scores).reshape(count, draws, -1)
         np.maximum(after, 0, out=after)
         np.minimum(after, closest[:, None], out=after)
-        best = np.argmin(after @ weights, axis=1)
-        # A row has no distance to itself, whatever the rounding of products says: never choose it twice.
+        left = after @ weights
+        # The first of those that are as good but for rounding: of two rows beside each other either is often.
+        best = np.argmax(left <= left.min(axis=1, keepdims=True) * (1 + _ALIKE), axis=1)
+        # A row has no distance to itself or to its copies, whatever rounding says: never choose it twice.
         closest = after[sets, best]
+        closest[closest <= points.rounding] = 0
         closest[sets, drawn[sets, best]] = 0
         picked.append(candidates.reshape(count, draws, -1)[sets, best])
     return np.stack(picked, axis=1)
@@ -268,7 +284,7 @@ def _plus_plus(
 
 def _drawn(weights: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Indices (sets, draws), drawn for each line of weights (sets, n) with probability by weight, with replacement;
-    any where all weights are 0, as where every row is a center already."""
+    any where all weights of a line are 0, as where every row is a center already."""
     bounds = np.cumsum(weights, axis=1)
     wanted = rng.random((len(weights), draws)) * bounds[:, -1:]
     drawn = np.array([line.searchsorted(sought, side="right") for line, sought in zip(bounds, wanted, strict=True)])

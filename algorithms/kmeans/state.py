@@ -67,7 +67,8 @@ class State:
         self._meet(features, occurring([features]))
         points = Points.of(features if self.met is None else self.met.narrowed(features))
         count = min(self.size - len(self.centers), len(points))
-        chosen = self._initialiser(points, count, self.rng, self.used)
+        chosen = _distinct(self._initialiser(points, count, self.rng, self.used))
+        count = len(chosen)
         if len(self.centers):
             padded = np.zeros((count, self.centers.shape[1]))
             padded[:, : chosen.shape[1]] = chosen
@@ -246,6 +247,12 @@ class State:
         """The working centers that have rows, (m, d), weighted by these."""
         used = self.weights > 0
         return Points.of(self.used[used], self.weights[used])
+
+
+def _distinct(centers: np.ndarray) -> np.ndarray:
+    """The first of each among centers (k, d) that are the same: of two, rounding would decide which one rows join."""
+    firsts = {center.tobytes(): number for number, center in reversed(list(enumerate(centers)))}
+    return centers if len(firsts) == len(centers) else centers[sorted(firsts.values())]
 
 
 def _reduced(points: Points, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

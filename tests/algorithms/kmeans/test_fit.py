@@ -61,6 +61,18 @@ def test_some_rows_stand_for_all_of_a_large_batch(half_life):
     assert not np.array_equal(made.centers, plain.centers)
 
 
+@pytest.mark.parametrize("init_method", ["random", "kmeans++"])
+def test_working_centers_are_the_same_however_rows_are_stored(init_method):
+    """Of copies, and of rows that are as good a choice, rounding must not decide which one is a center."""
+    X = np.repeat(rng().normal(size=(40, 4)), 2, axis=0).astype(np.float32)[rng(1).permutation(80)]
+    dense, sparse = (State(20, 100, rng(2), init_method=init_method, half_life=100) for _ in range(2))
+    for start in range(0, 80, 20):
+        dense.update(X[start : start + 20])
+        sparse.update(sp.csr_array(X[start : start + 20]))
+    np.testing.assert_allclose(dense.centers, sparse.centers, atol=1e-5)
+    np.testing.assert_allclose(dense.weights, sparse.weights)
+
+
 def test_update_with_half_life_by_hand():
     made = State(1, 10, rng(), half_life=2)
     made.centers, made.weights = np.array([[8.0]]), np.array([4.0])
