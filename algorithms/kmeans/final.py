@@ -22,8 +22,8 @@ from algorithms.kmeans.sizes import SMALL_PRODUCT, more_starts, small_rows, widt
 from algorithms.kmeans.state import State
 from recordio.batches import Features
 
-_BEST = 6  # clusterings of the working centers that are compared on rows, half as many where their centers are large
-_MOST_NUMBERS = 1 << 17
+_BEST = 6  # clusterings of the working centers that are compared on rows; half as many where k centers are large
+_MOST_NUMBERS = 1 << 17  # in centers that are not
 _ALIKE = 1e-6  # relative difference of losses that is rounding
 _TOGETHER = 10  # clusterings of the working centers that are made beside each other
 
