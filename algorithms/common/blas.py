@@ -24,6 +24,11 @@ def threads_for(operations: float, small: float = SMALL_PRODUCT) -> AbstractCont
     return _ONE_THREAD if operations < small else nullcontext()
 
 
+def blas_threads() -> int:
+    """Threads that BLAS may divide a product among."""
+    return min((library["num_threads"] for library in _libraries().info() if library["user_api"] == "blas"), default=1)
+
+
 def squared(rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Products (n, n) of rows (n, d) with each other, ``rows @ rows.T``, for half the work: NumPy sees that both
     operands are the same, and calls BLAS' SYRK.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -121,6 +121,16 @@ class Reservoir:
         kept = [_below(part, limit) for part in self._parts]
         return [(part.rows.features, _unbiased(part, limit, log_scale)) for part in kept if len(part.keys)]
 
+    def smaller(self, size: int) -> Reservoir:
+        """The sample of the ``size`` rows of smallest key, dense ones in one part; itself where it has no more."""
+        limit = self._limit_of(size)
+        if limit >= self._limit:
+            return self
+        made = Reservoir(self._rng, self._capacity, self.size)
+        made._limit = limit
+        made._hold(_gathered(self._parts, limit))
+        return made
+
     def _append(self, part: _Part) -> None:
         size = part.nbytes
         self._parts.append(part)
@@ -164,6 +174,22 @@ class Reservoir:
 def _joined(parts: list[_Part]) -> _Part:
     keys, log_weights = (np.concatenate(arrays) for arrays in zip(*(part[1:] for part in parts), strict=True))
     return _Part(concatenate([part.rows for part in parts]), keys, log_weights)
+
+
+def _gathered(parts: list[_Part], limit: float) -> list[_Part]:
+    """The rows whose keys are below ``limit``: each copied once to where all of them are together, if they are dense
+    and come with nothing else."""
+    if any(len(part.rows.arrays()) > 1 for part in parts):
+        return [_below(part, limit) for part in parts]
+    kept = [np.flatnonzero(part.keys < limit) for part in parts]
+    ends = np.cumsum([len(rows) for rows in kept])
+    dense: list[Any] = [part.rows.features for part in parts]
+    features = np.empty((ends[-1], *dense[0].shape[1:]), dense[0].dtype)
+    for rows, taken, end in zip(dense, kept, ends, strict=True):
+        np.take(rows, taken, axis=0, out=features[end - len(taken) : end], mode="clip")  # "raise" would copy twice
+    keys = np.concatenate([part.keys[taken] for part, taken in zip(parts, kept, strict=True)])
+    log_weights = np.concatenate([part.log_weights[taken] for part, taken in zip(parts, kept, strict=True)])
+    return [_Part(Batch(features), keys, log_weights)]
 
 
 def _below(part: _Part, limit: float) -> _Part:

@@ -50,7 +50,7 @@ def to_checkpoint(state: State, place: Place) -> Checkpoint:
         "sample_size": state.sample_size,
         "random": state.rng.bit_generator.state,
     }
-    arrays = {"centers": state.centers, "weights": state.weights, **state.sample.to_arrays()}
+    arrays = {"centers": state.used, "weights": state.weights, **state.sample.to_arrays()}
     if state.met is not None:
         numbers["width"], arrays["met"] = state.met.width, state.met.features
     batches = place.passed.batches

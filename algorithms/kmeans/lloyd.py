@@ -12,7 +12,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -25,10 +25,12 @@ from recordio.batches import Features
 _BLOCK_SCORES = 1 << 19  # scores of a block: 2 MB of float32
 BLOCK_ROWS = 8192
 _SMALL_PICKS = 1 << 12  # up to here a dense matrix is quicker than setting up a sparse one
+_MOST_TOGETHER = 1 << 20  # numbers in the centers of all starts that are followed beside each other: 8 MB
 _FEW_CENTERS = 16  # and of so few centers BLAS is as fast with the zeros as SciPy without
 _TAME_NORM = 1e30  # squared norms up to here leave float32 room for products
 _TAME_SPREAD = 1e-3  # least share of the variance in the squared norms that float32 can resolve well
 
+_ALIKE = 1e-5  # relative difference of potentials that rounding may make
 _BREATHS = 20
 _LEAST_GAIN = 3e-3  # of a breath, as a share of the loss
 
@@ -47,7 +49,7 @@ class Block(NamedTuple):
 
 
 class Nearest(NamedTuple):
-    """For each row the nearest center's index and the squared distance to it."""
+    """For each row the nearest center's index and the squared distance to it; (sets, n) of several sets of centers."""
 
     labels: np.ndarray  # (n,), intp
     distances: np.ndarray  # (n,), float64, squared
@@ -81,6 +83,12 @@ class Points:
     def weights(self) -> np.ndarray:
         """Weights, shape (n,), float64."""
         return np.concatenate([block.weights for block in self.blocks])
+
+    @cached_property
+    def rounding(self) -> np.ndarray:
+        """Squared distances, shape (n,), that the rounding of products makes of none."""
+        parts = [8.0 * np.finfo(block.features.dtype).eps * block.norms for block in self.blocks]
+        return np.concatenate(parts)
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """The rows at ``indices``, dense: shape (len(indices), d), float64."""
@@ -149,54 +157,77 @@ def _dense(features: Features) -> np.ndarray:
 def nearest(points: Points, centers: np.ndarray, norms: np.ndarray | None = None) -> Nearest:
     """The nearest of ``centers`` (k, d) for each row; of several at the same distance the first. See ``Points.scores``
     for ``norms``."""
+    found = _nearest_of_each(points, centers, 1, norms)
+    return Nearest(found.labels[0], found.distances[0])
+
+
+def _nearest_of_each(points: Points, centers: np.ndarray, sets: int, norms: np.ndarray | None = None) -> Nearest:
+    """As ``nearest``, in each of several sets of k centers, (sets * k, d): labels and distances of shape (sets, n).
+
+    One product with all sets takes little longer than with one: reading the rows is most of the work of few centers.
+    """
     labels, distances = [], []
     for block, scores in points.scores(centers, norms):
-        best = scores.argmax(axis=1)
-        labels.append(best)
-        highest = scores.ravel().take(best + np.arange(0, scores.size, scores.shape[1]))
-        distances.append(block.norms - 2.0 * highest)
+        rows, k = len(scores), len(centers) // sets
+        best = scores.reshape(rows, sets, k).argmax(axis=2)
+        labels.append(best.T)
+        highest = scores.ravel().take(best + np.arange(0, scores.size, k).reshape(rows, sets))
+        distances.append(block.norms - 2.0 * highest.T)
     return Nearest(_joined(labels), np.maximum(_joined(distances), 0))
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted sums of the rows with each label, shape (k, d), and sums of their weights, shape (k,); float64."""
-    totals = np.zeros((k, points.blocks[0].features.shape[1]))
+    """Weighted sums of the rows with each label, shape (k, d), and sums of their weights, shape (k,); float64.
+
+    Labels may be of several sets, (sets, n): then so are the results, (sets, k, d) and (sets, k).
+    """
+    lines = labels.reshape(-1, len(points))
+    size = len(lines) * k
+    several = lines + np.arange(0, size, k)[:, None]
+    width = points.blocks[0].features.shape[1]
+    # Of sparse rows a feature's sums stand together, as the products of the next iteration read them.
+    totals = np.zeros((width, size)).T if points.blocks[0].is_sparse else np.zeros((size, width))
     start = 0
     for block in points.blocks:
         count = block.features.shape[0]
-        own = labels[start : start + count]
+        own = several[:, start : start + count]
         start += count
         if block.is_sparse:
-            _add_sparse(totals, block, own)
+            for line in own:
+                _add_sparse(totals, block, line)
             continue
         # Sums in float32 of one bounded block at a time keep its precision; across blocks they add up in float64.
         for first in range(0, count, BLOCK_ROWS):
             weights = block.weights[first : first + BLOCK_ROWS].astype(block.features.dtype)
-            picks = _picks(own[first : first + BLOCK_ROWS], weights, k)
+            picks = _picks(own[:, first : first + BLOCK_ROWS], weights, size)
             totals += np.asarray(picks @ block.features[first : first + BLOCK_ROWS])
-    return totals, np.bincount(labels, points.weights, k)
+    masses = np.array([np.bincount(line, points.weights, k) for line in lines])
+    shape = labels.shape[:-1]
+    return totals.reshape(*shape, k, -1), masses.reshape(*shape, k)
 
 
 def _add_sparse(totals: np.ndarray, block: Block, labels: np.ndarray) -> None:
-    """Add each row of a sparse block, by its weight, to its label's line of ``totals`` (k, d), an entry at a time."""
+    """Add each row of a sparse block, by its weight, to its label's line of ``totals`` (k, d), in Fortran's order, an
+    entry at a time."""
     features: Any = block.features
     lengths = np.diff(features.indptr)
-    places = np.repeat(labels * features.shape[1], lengths) + features.indices
+    places = features.indices.astype(np.int64) * len(totals) + np.repeat(labels, lengths)
     # In place: most of the totals, which may be a thousand times as many as the entries, are not even read.
-    np.add.at(totals.reshape(-1), places, features.data * np.repeat(block.weights, lengths))
+    np.add.at(totals.T.reshape(-1), places, features.data * np.repeat(block.weights, lengths))
 
 
-def _picks(labels: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray | sp.csc_array:
-    """The matrix (k, n) that has each row's weight in the line of its label."""
-    rows = np.arange(len(labels) + 1)
-    if k > _FEW_CENTERS and len(labels) * k > _SMALL_PICKS:
-        return sp.csc_array((weights, labels, rows), shape=(k, len(labels)))
-    picks = np.zeros((k, len(labels)), weights.dtype)
-    picks[labels, rows[:-1]] = weights
+def _picks(labels: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray | sp.csc_array:
+    """The matrix (size, n) that has each row's weight in the lines of its labels (sets, n)."""
+    sets, count = labels.shape
+    if size > _FEW_CENTERS and count * size > _SMALL_PICKS:
+        pointers = np.arange(0, labels.size + 1, sets)
+        return sp.csc_array((np.repeat(weights, sets), labels.T.ravel(), pointers), shape=(size, count))
+    picks = np.zeros((size, count), weights.dtype)
+    picks[labels, np.arange(count)] = weights
     return picks
 
 
@@ -208,39 +239,59 @@ def plus_plus(points: Points, k: int, rng: np.random.Generator, chosen: np.ndarr
 
     Time O(n k d log k).
     """
+    return _plus_plus(points, k, rng, 1, chosen)[0]
+
+
+def plus_pluses(points: Points, k: int, rng: np.random.Generator, count: int) -> np.ndarray:
+    """As ``plus_plus``, ``count`` times beside each other: shape (count, k, d)."""
+    return _plus_plus(points, k, rng, count)
+
+
+def _plus_plus(
+    points: Points, k: int, rng: np.random.Generator, count: int, chosen: np.ndarray | None = None
+) -> np.ndarray:
     weights, norms = points.weights, points.norms
-    draws = 2 + int(np.log(k))
+    draws, sets = 2 + int(np.log(k)), np.arange(count)
     if chosen is None or not len(chosen):
-        first = points.rows(_drawn(weights, 1, rng))
-        picked, closest = [first], nearest(points, first).distances
+        first = points.rows(_drawn(np.broadcast_to(weights, (count, len(weights))), 1, rng)[:, 0])
+        picked = [first]
+        closest = _nearest_of_each(points, first, count).distances
+        closest[closest <= points.rounding] = 0
     else:
-        picked, closest = [], nearest(points, chosen).distances
+        picked, closest = [], np.tile(nearest(points, chosen).distances, (count, 1))
     while len(picked) < k:
         potential = weights * closest
         if not potential.any():  # every row is a center already
-            picked.append(points.rows(rng.integers(len(points), size=1)))
-            continue
+            rest = points.rows(rng.integers(len(points), size=(k - len(picked)) * count))
+            picked.extend(rest.reshape(-1, count, rest.shape[1]))
+            break
         drawn = _drawn(potential, draws, rng)
-        candidates = points.rows(drawn)
+        candidates = points.rows(drawn.ravel())
         scores = np.concatenate([scores.T for _, scores in points.scores(candidates)], axis=1)
-        after = norms - 2.0 * scores  # (draws, n)
+        after = (norms - 2.0 * scores).reshape(count, draws, -1)
         np.maximum(after, 0, out=after)
-        np.minimum(after, closest, out=after)
-        best = int(np.argmin(after @ weights))
-        # A row has no distance to itself, whatever the rounding of products says: never choose it twice.
-        closest = after[best]
-        closest[drawn[best]] = 0
-        picked.append(candidates[best : best + 1])
-    return np.concatenate(picked)
+        np.minimum(after, closest[:, None], out=after)
+        left = after @ weights
+        # The first of those that are as good but for rounding: of two rows beside each other either is often.
+        best = np.argmax(left <= left.min(axis=1, keepdims=True) * (1 + _ALIKE), axis=1)
+        # A row has no distance to itself or to its copies, whatever rounding says: never choose it twice.
+        closest = after[sets, best]
+        closest[closest <= points.rounding] = 0
+        closest[sets, drawn[sets, best]] = 0
+        picked.append(candidates.reshape(count, draws, -1)[sets, best])
+    return np.stack(picked, axis=1)
 
 
-def _drawn(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Indices drawn with probability by weight, with replacement."""
-    bounds = np.cumsum(weights)
-    drawn = np.searchsorted(bounds, rng.random(count) * bounds[-1], side="right")
-    if drawn.max() < len(weights):
-        return drawn
-    return np.minimum(drawn, np.flatnonzero(weights)[-1])  # rounding led past the end
+def _drawn(weights: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices (sets, draws), drawn for each line of weights (sets, n) with probability by weight, with replacement;
+    any where all weights of a line are 0, as where every row is a center already."""
+    bounds = np.cumsum(weights, axis=1)
+    wanted = rng.random((len(weights), draws)) * bounds[:, -1:]
+    drawn = np.array([line.searchsorted(sought, side="right") for line, sought in zip(bounds, wanted, strict=True)])
+    for past in np.flatnonzero(drawn.max(axis=1) == weights.shape[1]):  # rounding led past the end, or all are 0
+        last = np.flatnonzero(weights[past])[-1:]
+        drawn[past] = np.minimum(drawn[past], last) if len(last) else rng.integers(weights.shape[1], size=draws)
+    return drawn
 
 
 def uniform(points: Points, k: int, rng: np.random.Generator, chosen: np.ndarray | None = None) -> np.ndarray:
@@ -261,37 +312,46 @@ def lloyd(points: Points, centers: np.ndarray, *, max_iter: int, tol: float) -> 
 
     A center without rows moves to the row with the largest weighted squared distance. Time O(n k d) an iteration.
     """
+    return lloyds(points, [centers], max_iter=max_iter, tol=tol)[0]
+
+
+def lloyds(points: Points, starts: Sequence[np.ndarray], *, max_iter: int, tol: float) -> list[Clustering]:
+    """As ``lloyd``, from several starts of k centers (k, d) beside each other, each until its own end.
+
+    One after the other where the centers of all together would no longer be small beside the rows.
+    """
+    if len(starts) > 1 and len(starts) * starts[0].size > _MOST_TOGETHER:
+        return [lloyd(points, start, max_iter=max_iter, tol=tol) for start in starts]
     weights = points.weights
     mass = weights.sum()
-    best = Clustering(centers, np.inf)
-    for _ in range(max_iter):
-        found = nearest(points, centers)
-        msd = float(weights @ found.distances / mass)
-        if msd < best.msd:
-            gain, best = best.msd - msd, Clustering(centers, msd)
-        else:
-            gain = 0.0
-        if gain <= tol * msd:
-            return best
-        centers = _means(points, found, len(centers))
-    msd = mean_squared_distance(points, centers)
-    return Clustering(centers, msd) if msd < best.msd else best
+    best = [Clustering(centers, np.inf) for centers in starts]
+    going, centers = list(range(len(starts))), list(starts)
+    for iteration in range(max_iter + 1):
+        found = _nearest_of_each(points, centers[0] if len(centers) == 1 else np.concatenate(centers), len(centers))
+        still = []
+        for place, (number, loss) in enumerate(zip(going, (found.distances @ weights / mass).tolist(), strict=True)):
+            gain = best[number].msd - loss
+            if gain > 0:
+                best[number] = Clustering(centers[place], loss)
+            if gain > tol * loss:
+                still.append(place)
+        if not still or iteration == max_iter:
+            break
+        going = [going[place] for place in still]
+        centers = _means(points, Nearest(found.labels[still], found.distances[still]), len(starts[0]))
+    return best
 
 
-def _means(points: Points, found: Nearest, k: int) -> np.ndarray:
-    centers, masses = sums(points, found.labels, k)
-    centers /= np.where(masses > 0, masses, 1)[:, None]
-    empty = np.flatnonzero(masses == 0)[: len(points)]
-    if len(empty):
-        costs = points.weights * found.distances
-        centers[empty] = points.rows(np.argpartition(costs, len(costs) - len(empty))[len(costs) - len(empty) :])
-    return centers
-
-
-def mean_squared_distance(points: Points, centers: np.ndarray) -> float:
-    """Weighted mean of the squared distance to the nearest of the centers (k, d)."""
-    weights = points.weights
-    return float(weights @ nearest(points, centers).distances / weights.sum())
+def _means(points: Points, found: Nearest, k: int) -> list[np.ndarray]:
+    """The means of the rows of each label, (k, d), for each line of labels (sets, n)."""
+    totals, masses = sums(points, found.labels, k)
+    means = totals / np.where(masses > 0, masses, 1)[..., None]
+    for number in np.flatnonzero((masses == 0).any(axis=1)):
+        empty = np.flatnonzero(masses[number] == 0)[: len(points)]
+        costs = points.weights * found.distances[number]
+        worst = np.argpartition(costs, len(costs) - len(empty))[len(costs) - len(empty) :]
+        means[number, empty] = points.rows(worst)
+    return list(means)
 
 
 def breathe(points: Points, start: Clustering, rng: np.random.Generator) -> Clustering:

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from recordio.batches import Features
 
-_WORTH = 2  # times fewer features than before
+WORTH = 2  # times fewer features than before
 _TABLE = 256  # features an entry up to which a table of them all is quicker than searching
 CHUNK = 1 << 14  # features of one product
 _NOISE = 1e-13  # eigenvalues below this share of the largest are rounding
@@ -23,13 +23,13 @@ def occurring(parts: Sequence[Features]) -> np.ndarray | None:
         return None
     sparse: list[Any] = list(parts)
     width = sparse[0].shape[1]
-    if width <= _WORTH:
+    if width <= WORTH:
         return None
     occurs = np.zeros(width, bool)
     for part in sparse:
         occurs[part.indices] = True
     columns = np.flatnonzero(occurs)
-    return columns if len(columns) * _WORTH < width else None
+    return columns if len(columns) * WORTH < width else None
 
 
 def only(features: Any, columns: np.ndarray) -> sp.csr_array:
@@ -67,7 +67,7 @@ class Met:
     def meet(self, features: np.ndarray) -> bool:
         """Take in these as well; False, and nothing is done, where all together are too many to be worth it."""
         new = features[self._places[features] < 0]
-        if (len(self.features) + len(new)) * _WORTH >= self.width:
+        if (len(self.features) + len(new)) * WORTH >= self.width:
             return False
         self._add(new)
         return True

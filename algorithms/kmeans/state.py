@@ -15,9 +15,13 @@ import numpy as np
 from algorithms.common.reservoir import Reservoir
 from algorithms.interface import Hosts
 from algorithms.kmeans.lloyd import Points, lloyd, nearest, plus_plus, squared_norms, sums, uniform
-from algorithms.kmeans.narrow import Met, occurring, only
+from algorithms.kmeans.narrow import WORTH, Met, occurring, only
 from algorithms.kmeans.sizes import CAPACITY
 from recordio.batches import Batch, Features
+
+_ROOM = 4  # times the features that were met so far
+_LARGE_BATCH = 1 << 20  # numbers in the rows of a batch of which some may stand for all
+_ENOUGH_ROWS, _ENOUGH_ROWS_A_CENTER = 1024, 32
 
 INITIALISERS = {"random": uniform, "kmeans++": plus_plus}
 
@@ -63,8 +67,8 @@ class State:
         self._meet(features, occurring([features]))
         points = Points.of(features if self.met is None else self.met.narrowed(features))
         count = min(self.size - len(self.centers), len(points))
-        known = self.centers if self.met is None else self.centers[:, : len(self.met.features)]
-        chosen = self._initialiser(points, count, self.rng, known)
+        chosen = _distinct(self._initialiser(points, count, self.rng, self.used))
+        count = len(chosen)
         if len(self.centers):
             padded = np.zeros((count, self.centers.shape[1]))
             padded[:, : chosen.shape[1]] = chosen
@@ -82,9 +86,15 @@ class State:
         if columns is None or not self.met.meet(columns):
             self.widen()
         elif len(self.centers) and (met := len(self.met.features)) > self.centers.shape[1]:
-            wider = np.zeros((len(self.centers), met + met // 2))  # room for more: the next rows bring some
+            # Room for more, as the next rows bring some: memory that nothing is written to takes none.
+            wider = np.zeros((len(self.centers), min(_ROOM * met, self.met.width // WORTH)))
             wider[:, :before] = self.centers[:, :before]
             self.centers = wider
+
+    @property
+    def used(self) -> np.ndarray:
+        """The centers without the room for features to come: (K, u), or (K, d) where they hold all."""
+        return self.centers if self.met is None else self.centers[:, : len(self.met.features)]
 
     def widen(self) -> None:
         """Let the centers hold all features."""
@@ -124,7 +134,8 @@ class State:
             keep: offer the rows to the sample. Rows that are read again in another epoch belong into it once.
 
         Returns:
-            The sum of the squared distances of the rows to the working centers as they were before.
+            The sum of the squared distances of the rows to the working centers as they were before, estimated from the
+            rows that were used where these are not all.
         """
         columns, count = occurring([features]), features.shape[0]
         if len(self.centers) < self.size:
@@ -134,12 +145,14 @@ class State:
         times = self.time + np.arange(1.0, count + 1) if times is None else times
         self.pass_time(times[-1])
         weights = np.exp(-self.decay * (self.time - times))
+        counts = np.ones(count)
         if columns is None:
-            points = Points.of(features, weights)
+            rows, weights, counts = self._some(features, weights)
+            points = Points.of(rows, weights)
             found = nearest(points, self.centers)
         else:  # only these features of the centers matter to the products
             points = Points.of(only(features, columns), weights)
-            found = nearest(points, self.of_features(self.centers, columns), squared_norms(self.centers))
+            found = nearest(points, self.of_features(self.centers, columns), squared_norms(self.used))
         totals, masses = sums(points, found.labels, len(self.centers))
         self.weights = self.weights + masses
         moved = masses > 0
@@ -154,13 +167,29 @@ class State:
         self.rows += count
         if keep:
             self.sample.add(Batch(features), self.decay * times)
-        return float(found.distances.sum())
+        return float(counts @ found.distances)
+
+    def _some(self, features: Features, weights: np.ndarray) -> tuple[Features, np.ndarray, np.ndarray]:
+        """Rows (m, d) of a batch (n, d) that move the centers as all of them would, with the sums of the weights of
+        those for which each stands, (m,), and their number, (m,).
+
+        Of a large batch it is one row, drawn, of each few in succession: the centers are where the search for k of them
+        starts, and means of some dozens of rows a batch are as good for that as means of hundreds.
+        """
+        count = features.shape[0]
+        each = count // max(_ENOUGH_ROWS, _ENOUGH_ROWS_A_CENTER * self.size)
+        if each < 2 or not isinstance(features, np.ndarray) or features.size < _LARGE_BATCH:
+            return features, weights, np.ones(count)
+        starts = np.arange(0, count, each)
+        counts = np.diff(starts, append=count)
+        return features[starts + self.rng.integers(counts)], np.add.reduceat(weights, starts), counts.astype(float)
 
     def _step(self, moved: np.ndarray, places: np.ndarray, share: np.ndarray, means: np.ndarray) -> None:
         """Centers (m,) towards means that are 0 except in some places, (m, u), by a share of the way, (m, 1)."""
+        centers = self.used
         for center, part, mean in zip(moved, share[:, 0], means, strict=True):
-            self.centers[center] *= 1 - part
-            self.centers[center, places] += part * mean
+            centers[center] *= 1 - part
+            centers[center, places] += part * mean
 
     def merge(self, others: Iterable[State]) -> None:
         """Take in states of other parts of the data, each as recent as this one.
@@ -217,7 +246,15 @@ class State:
     def weighted_centers(self) -> Points:
         """The working centers that have rows, (m, d), weighted by these."""
         used = self.weights > 0
-        return Points.of(self.centers[used], self.weights[used])
+        return Points.of(self.used[used], self.weights[used])
+
+
+def _distinct(centers: np.ndarray) -> np.ndarray:
+    """The first of each among centers (k, d) that are the same: of two, rounding would decide which one rows join."""
+    if len(np.unique(centers.sum(axis=1))) == len(centers):  # as it is of nearly all data, and soon told
+        return centers
+    firsts = {center.tobytes(): number for number, center in reversed(list(enumerate(centers)))}
+    return centers[sorted(firsts.values())]
 
 
 def _reduced(points: Points, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

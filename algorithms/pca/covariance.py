@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from algorithms.common.blas import squared, threads_for
+from algorithms.common.blas import SMALL_PRODUCT, blas_threads, squared, threads_for
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_finite, check_rows, ordered
 from recordio.batches import Features
@@ -20,6 +21,7 @@ _SHIFT_ROWS = 512  # first rows whose mean is the shift
 DOUBLE_DIM = 256  # up to here float64 products cost less than reading the rows
 _WHOLE_DIM = 2048  # up to here all eigenvectors cost little more than the wanted ones
 _FEW = 20  # times the components: with so many features the wanted ones alone are cheaper
+_MOST_THREADS = 4  # with a block of rows and a matrix of products each; BLAS alone makes use of more
 _NOISE = 1e-12  # of a scatter matrix that is the difference of two
 _DENSE_SHARE = 0.05  # from this share of nonzeros on, a dense product of a block is faster than a sparse one
 
@@ -30,26 +32,28 @@ class Covariance:
     The shift c is the mean of the first rows, or 0 if these are sparse. It keeps the products small if the mean is
     large compared with the spread; its difference from the mean of all rows is corrected in the end.
 
-    Memory: 12 d^2 bytes, and up to 2,048 features twice as much again while the components are computed; beyond, the
-    wanted ones alone are iterated on, by products of the scatter matrix with vectors. Time: d^2 multiplications a row.
+    Memory: 12 d^2 bytes, and up to 2,048 features as much again for each of up to 4 threads and twice as much while the
+    components are computed; beyond, the wanted ones alone are iterated on, by products of the scatter matrix with
+    vectors. Time: d^2 multiplications a row.
     """
 
     def __init__(self, feature_dim: int, *, centred: bool) -> None:
         self.feature_dim = feature_dim
         self.centred = centred
         self.rows = 0
-        self.block_rows = BLOCK_ROWS
+        self.block_rows = rows_at_once(feature_dim)
+        threads = self.block_rows // BLOCK_ROWS
         width = feature_dim + 1
         dtype = np.float64 if feature_dim <= DOUBLE_DIM else np.float32
         self._shift: np.ndarray = np.zeros(feature_dim, dtype)
-        self._block = np.ones((BLOCK_ROWS, width), dtype)
-        self._products = np.empty((width, width), dtype)
+        self._blocks = [np.ones((BLOCK_ROWS, width), dtype) for _ in range(threads)]
+        self._products = [np.empty((width, width), dtype) for _ in range(threads)]
         self._moments = np.zeros((width, width))
 
     def update(self, features: Features) -> None:
         """Take in these rows (m, d)."""
-        for start in range(0, features.shape[0], BLOCK_ROWS):
-            block: Any = features[start : start + BLOCK_ROWS]
+        for start in range(0, features.shape[0], self.block_rows):
+            block: Any = features[start : start + self.block_rows]
             if sp.issparse(block) and block.nnz >= _DENSE_SHARE * block.shape[0] * self.feature_dim:
                 block = block.toarray()
             if self.rows == 0 and self.centred and not sp.issparse(block):
@@ -61,11 +65,22 @@ class Covariance:
             self.rows += block.shape[0]
 
     def _add_dense(self, block: np.ndarray) -> None:
-        rows = self._block[: len(block)]
+        """Each BLOCK_ROWS of them by a thread of its own, where there are several: so their copies are made beside
+        each other, too, and no thread of BLAS waits for another."""
+        parts = [block[start : start + BLOCK_ROWS] for start in range(0, len(block), BLOCK_ROWS)]
+        if len(parts) == 1:
+            self._square(block, 0)
+        else:
+            with threads_for(0), ThreadPoolExecutor(len(parts)) as pool:
+                list(pool.map(self._square, parts, range(len(parts))))
+        for products in self._products[: len(parts)]:  # in this order: sums do not depend on who was first
+            self._moments += products
+
+    def _square(self, block: np.ndarray, number: int) -> None:
+        rows = self._blocks[number][: len(block)]
         np.subtract(block, self._shift, out=rows[:, :-1])
         with threads_for(float(len(rows)) * rows.shape[1] ** 2):
-            squared(rows.T, out=self._products)
-        self._moments += self._products
+            squared(rows.T, out=self._products[number])
 
     def _add_sparse(self, block: sp.csr_array) -> None:
         """Products of the rows as they are, then the terms of the shift: the rows never become dense."""
@@ -130,6 +145,14 @@ class Covariance:
             with threads_for(4.0 * d**3):
                 squares, v = linalg.eigh(centred, subset_by_index=(d - k, d - 1), check_finite=False, overwrite_a=True)
         return ordered(np.sqrt(np.maximum(squares, 0)), v, mean, total)
+
+
+def rows_at_once(feature_dim: int) -> int:
+    """Rows of the blocks that are computed beside each other: one for each of BLAS' threads where these are few, and
+    the blocks neither so small that threads are not worth it, nor their products so large that memory is short."""
+    worth = BLOCK_ROWS * (feature_dim + 1.0) ** 2 >= SMALL_PRODUCT and feature_dim <= _WHOLE_DIM
+    threads = blas_threads() if worth else 1
+    return BLOCK_ROWS * (threads if threads <= _MOST_THREADS else 1)
 
 
 def reckoned(feature_dim: int) -> int:

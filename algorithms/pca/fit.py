@@ -21,7 +21,7 @@ from algorithms.common.hosts import packed, unpacked
 from algorithms.errors import TrainingDataError
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_range, check_rows, ordered
-from algorithms.pca.covariance import BLOCK_ROWS, DOUBLE_DIM, Covariance, reckoned
+from algorithms.pca.covariance import DOUBLE_DIM, Covariance, reckoned, rows_at_once
 from algorithms.pca.gram import Rows
 from algorithms.pca.sketch import Sketch
 from recordio.batches import Features
@@ -97,7 +97,7 @@ class Exact:
     def __init__(self, feature_dim: int, *, centred: bool, memory: int | None = None) -> None:
         self.feature_dim = feature_dim
         self.centred = centred
-        self.block_rows = BLOCK_ROWS
+        self.block_rows = rows_at_once(feature_dim)
         self._memory = memory
         self._held = Rows(feature_dim)
         self._covariance: Covariance | None = None

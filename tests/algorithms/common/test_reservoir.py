@@ -60,6 +60,23 @@ def test_without_weights_all_rows_are_alike_wherever_they_stand(batch):
     assert stats.kstest(np.concatenate(places) / last, "uniform").pvalue > 0.001
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_smaller_sample_is_of_the_rows_of_smallest_key(sparse):
+    sample = Reservoir(rng(), 1 << 20, 800)
+    for start in range(0, 1000, 100):
+        values = np.arange(start, start + 100, dtype=np.float32)[:, None]
+        sample.add(Batch(sp.csr_array(values) if sparse else values), np.log(np.linspace(0.1, 1, 100)))
+    for size in (5, 300):
+        smaller, expected = sample.smaller(size).weighted(size, 0.0), sample.weighted(size, 0.0)
+        assert sparse or len(smaller) == 1
+        for at in (0, 1):
+            one, other = ([part[at] for part in parts] for parts in (smaller, expected))
+            if sparse and at == 0:
+                one, other = ([part.toarray() for part in parts] for parts in (one, other))
+            np.testing.assert_array_equal(np.concatenate(one), np.concatenate(other))
+    assert sample.smaller(1000) is sample and len(sample) == 1000
+
+
 def test_rows_stay_whole_and_in_order():
     sample = Reservoir(rng(), 30_000)
     for start in range(0, 9000, 1000):

@@ -41,6 +41,38 @@ def test_update_moves_each_center_to_the_mean_of_its_rows():
     assert loss == pytest.approx(36)
 
 
+@pytest.mark.parametrize("half_life", [0, 3000])
+def test_some_rows_stand_for_all_of_a_large_batch(half_life):
+    """Whatever the order of the rows: here each fourth is of the same blob."""
+    X, labels = blobs(rows=10_000, clusters=4, features=300)
+    X = X[np.argsort(labels, kind="stable")].reshape(4, 2500, 300).swapaxes(0, 1).reshape(10_000, 300)
+    made, plain = (State(4, 100, rng(), half_life=half_life) for _ in range(2))
+    for state in (made, plain):
+        state.centers, state.weights = X[:4].astype(np.float64), np.zeros(4)
+    for start in (0, 5000):
+        batch = X[start : start + 5000]
+        told = made.update(batch)
+        exact = sum(plain.update(batch[first : first + 1000]) for first in range(0, 5000, 1000))  # too few to leave any
+    assert told == pytest.approx(exact, rel=0.02)
+    assert made.rows == plain.rows == 10_000
+    assert made.weights.sum() == pytest.approx(plain.weights.sum())
+    np.testing.assert_allclose(made.weights, plain.weights, rtol=0.15)
+    np.testing.assert_allclose(made.centers, plain.centers, atol=0.15)
+    assert not np.array_equal(made.centers, plain.centers)
+
+
+@pytest.mark.parametrize("init_method", ["random", "kmeans++"])
+def test_working_centers_are_the_same_however_rows_are_stored(init_method):
+    """Of copies, and of rows that are as good a choice, rounding must not decide which one is a center."""
+    X = np.repeat(rng().normal(size=(40, 4)), 2, axis=0).astype(np.float32)[rng(1).permutation(80)]
+    dense, sparse = (State(20, 100, rng(2), init_method=init_method, half_life=100) for _ in range(2))
+    for start in range(0, 80, 20):
+        dense.update(X[start : start + 20])
+        sparse.update(sp.csr_array(X[start : start + 20]))
+    np.testing.assert_allclose(dense.centers, sparse.centers, atol=1e-5)
+    np.testing.assert_allclose(dense.weights, sparse.weights)
+
+
 def test_update_with_half_life_by_hand():
     made = State(1, 10, rng(), half_life=2)
     made.centers, made.weights = np.array([[8.0]]), np.array([4.0])

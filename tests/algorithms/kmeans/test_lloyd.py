@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.cluster import KMeans as Reference
 
-from algorithms.kmeans.lloyd import Points, breathe, lloyd, nearest, plus_plus, sums, uniform
+from algorithms.kmeans.lloyd import Points, breathe, lloyd, lloyds, nearest, plus_plus, plus_pluses, sums, uniform
 from algorithms.kmeans.state import State
 from tests.algorithms.kmeans.jobs import blobs, digits, msd, rng
 
@@ -42,6 +43,31 @@ def test_lloyd_gives_empty_clusters_the_worst_served_rows():
     found = lloyd(Points.of(X), np.array([[0.0], [1e6], [2e6]]), max_iter=100, tol=0)
     assert found.msd == pytest.approx(msd(X, found.centers))
     assert sorted(found.centers.ravel()) == [0.5, 10.5, 50]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("k", [3, 12])
+def test_starts_beside_each_other_end_as_alone(k, sparse):
+    X = digits().astype(np.float64)
+    starts = [X[rng(seed).choice(len(X), k, replace=False)] for seed in range(5)]
+    starts[2][1:] += 1e6  # these centers have no rows
+    points = Points.of(sp.csr_array(X) if sparse else X, rng(4).uniform(0.1, 5, len(X)))
+    together = lloyds(points, starts, max_iter=40, tol=1e-3)
+    for start, found in zip(starts, together, strict=True):
+        alone = lloyd(points, start, max_iter=40, tol=1e-3)
+        assert found.msd == pytest.approx(alone.msd)
+        np.testing.assert_allclose(found.centers, alone.centers, atol=1e-9)
+
+
+def test_seedings_beside_each_other_are_each_of_rows_far_apart():
+    X, labels = blobs()
+    found = plus_pluses(Points.of(X), 6, rng(), 8)
+    assert found.shape == (8, 6, 4)
+    owners = [set(labels[nearest(Points.of(one.astype(np.float32)), X.astype(np.float64)).labels]) for one in found]
+    assert [len(owner) for owner in owners] == [6] * 8
+    assert len(np.unique(found, axis=0)) == 8
+    few = plus_pluses(Points.of(np.repeat(X[:2], 3, axis=0)), 4, rng(), 3)  # fewer distinct rows than centers
+    assert all({*map(tuple, one)} == {*map(tuple, X[:2].astype(np.float64))} for one in few)
 
 
 def test_nearest_and_sums_by_hand():

@@ -12,7 +12,7 @@ from algorithms.common import mxnet_files
 from algorithms.errors import HyperparameterError, ModelError, PredictionError
 from algorithms.hyperparameters import parse
 from algorithms.kmeans import KMeans, KMeansHyperparameters, KMeansModel
-from algorithms.kmeans.lloyd import Points, mean_squared_distance
+from algorithms.kmeans.lloyd import Points, nearest
 from recordio.batches import Batch
 from tests.algorithms.kmeans.jobs import digits, fit, msd, rng
 
@@ -116,7 +116,7 @@ def test_what_the_sdk_sends_is_accepted_and_the_rest_refused():
 def test_msd_of_points_is_the_plain_mean():
     X = digits()
     centers = X[:9].astype(np.float64)
-    assert mean_squared_distance(Points.of(X), centers) == pytest.approx(msd(X, centers), rel=1e-5)
+    assert nearest(Points.of(X), centers).distances.mean() == pytest.approx(msd(X, centers), rel=1e-5)
 
 
 def test_the_readme_runs():

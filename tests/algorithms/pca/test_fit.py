@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn import decomposition
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 
 from algorithms.common.blas import squared
 from algorithms.common.hosts import OneHost
@@ -16,7 +17,7 @@ from algorithms.errors import HyperparameterError, TrainingDataError, TrainingSt
 from algorithms.events import FinalScore, Measured, Progress, Throughput
 from algorithms.hyperparameters import parse
 from algorithms.pca import PCA, explained_variance_ratio
-from algorithms.pca.covariance import Covariance
+from algorithms.pca.covariance import BLOCK_ROWS, Covariance
 from algorithms.pca.fit import Exact, State
 from algorithms.pca.sketch import Sketch
 from recordio.batches import Batch
@@ -348,3 +349,19 @@ def test_the_scree_is_of_the_whole_variance() -> None:
     together = [y for _, y in scree.series["together"]]
     np.testing.assert_allclose(together, expected, rtol=1e-4)
     assert together[-1] == pytest.approx(0.285, abs=0.001)
+
+
+@pytest.mark.parametrize("features", [160, 300])  # in float64, in float32
+def test_blocks_beside_each_other_add_up_as_one_after_the_other(features: int) -> None:
+    rows = np.random.default_rng(0).normal(2, 1, size=(20_000, features)).astype(np.float32)
+    found = []
+    for threads in (1, 2, 2):
+        with threadpool_limits(threads, "blas"):
+            made = Covariance(features, centred=True)
+            assert made.block_rows == threads * BLOCK_ROWS
+            made.update(rows[:100])
+            made.update(rows[100:])
+            found.append(made.to_arrays()["moments"])
+            made.finalize(3)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=0.5)
+    np.testing.assert_array_equal(found[1], found[2])  # whichever thread was first
