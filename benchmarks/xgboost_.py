@@ -37,6 +37,7 @@ import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms import hyperparameters
+from algorithms.common.hosts import OneHost
 from algorithms.xgb import XGBoost
 from algorithms.xgb import data as ours
 from algorithms.xgb.boost import boost
@@ -54,6 +55,9 @@ from recordio.sources import FileSource
 from tests.algorithms.fakes import FakeJob
 
 MAGIC = 0xCED7230A
+MIDDLE = 0.5
+"""A job starts each class from here; the library, from 3.1 on, from scores of their own, for which older versions have
+no place: its model would be another."""
 
 
 class Case(NamedTuple):
@@ -73,7 +77,7 @@ def cases() -> list[Case]:
         rows = np.array([["MFI".index(fields[0]), *map(float, fields[1:])] for fields in records], np.float32)
         found.append(Case("abalone", rows[:, :8], rows[:, 8], {"num_round": 100}))
     if (forest := covertype()) is not None:
-        parameters = {"objective": "multi:softprob", "num_class": 7, "num_round": 20}
+        parameters = {"objective": "multi:softprob", "num_class": 7, "num_round": 20, "base_score": MIDDLE}
         found.append(Case("covertype-20k", forest.features, forest.labels - 1, parameters))
     if (path := SHARED_DATA / "a9a" / "a9a").is_file():
         lines = [line.split() for line in path.read_text().splitlines()]
@@ -85,7 +89,14 @@ def cases() -> list[Case]:
         found.append(Case("a9a", sparse, labels, {"objective": "binary:logistic", "num_round": 100}))
     pixels = mnist()
     # As AWS's MNIST notebook, for fewer rounds of its ten trees.
-    parameters = {"objective": "multi:softmax", "num_class": 10, "max_depth": 5, "eta": 0.2, "num_round": 5}
+    parameters = {
+        "objective": "multi:softmax",
+        "num_class": 10,
+        "max_depth": 5,
+        "eta": 0.2,
+        "num_round": 5,
+        "base_score": MIDDLE,
+    }
     found.append(Case(pixels.name, (pixels.features * 255).astype(np.float32), pixels.labels, parameters))
     return found
 
@@ -143,7 +154,7 @@ FORMATS: dict[str, Callable[[Case], bytes]] = {
 def load_ours(folder: Path, media: str, case: Case) -> xgb.DMatrix:
     """As a training job reads its channel."""
     values = parsed(case)
-    return ours.matrix(ours.read(stream(folder, media, values), "train"), values)
+    return ours.matrix(ours.read(stream(folder, media, values), "train", OneHost()), values)
 
 
 def stream(folder: Path, media: str, values: Any) -> ChannelStream:

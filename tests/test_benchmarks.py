@@ -28,6 +28,7 @@ from benchmarks import (
     soak,
     summary,
     topics,
+    xgboost_,
 )
 from benchmarks.common import Contender, four_digits
 from recordio.batches import Batch
@@ -119,6 +120,19 @@ def test_every_benchmark_runs(name, monkeypatch):
     assert bool(found) == (name not in ("ntm", "images", "seq2seq"))
     for line in found:
         assert line.ours > 0 and line.ahead is not None and line.ahead > 0
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*Text file input has been deprecated:UserWarning")  # the peer's way of reading
+def test_the_tables_of_xgboost_are_made(monkeypatch):
+    """Those that the one table has no lines of; models and scores are the library's."""
+    random = np.random.default_rng(0)
+    rows, labels = random.standard_normal((60, 4), np.float32), random.integers(3, size=60).astype(np.float32)
+    several = {"objective": "multi:softprob", "num_class": 3, "num_round": 3, "base_score": 0.5}
+    cases = [xgboost_.Case("digits", rows, labels, several), xgboost_.Case("a9a", sp.csr_array(rows), labels, several)]
+    monkeypatch.setattr(xgboost_, "cases", lambda: cases)
+    made = [xgboost_.loading(1), xgboost_.fitting(1), xgboost_.predicting(1)]
+    assert [each.count("\n| digits") + each.count("yes") for each in made] == [4, 3, 3]
+    assert not any("NO" in each for each in made)
 
 
 @pytest.mark.ci
