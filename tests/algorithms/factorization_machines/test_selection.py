@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from functools import partial
 
 import numpy as np
@@ -106,6 +107,22 @@ def test_a_new_factors_prior_is_told_by_what_rows_say():
     share = variational.SHARE
     expected = share * np.sqrt(machine.precision[0] * count / (1 - share))
     assert machine.start_prior == pytest.approx(expected, rel=0.01)
+
+
+def test_rows_without_a_pair_tell_nothing_of_a_factor():
+    column = np.random.default_rng(0).integers(5, size=300)
+    x = sp.csr_array((np.linspace(0.1, 3, 300, dtype=np.float32), column.astype(np.int32), np.arange(301)), (300, 5))
+    found = learned(x, x.toarray() @ [1.0, 0.5, 0, -0.5, 0.1])
+    np.testing.assert_allclose(found["linear"], [1, 0.5, 0, -0.5, 0.1], atol=0.02)
+    assert not found["factors"].any()
+
+
+def test_a_fit_is_of_what_json_holds():
+    (x, y), _ = matrix(rank=3)
+    fits = []
+    learned(x, y / y.std(), offer=lambda steps, make: fits.append(make()))
+    assert fits[-1].numbers["is_settled"]
+    assert all(json.loads(json.dumps(fit.numbers)) == fit.numbers for fit in fits)
 
 
 def test_noise_is_given_no_interactions():
