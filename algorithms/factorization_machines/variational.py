@@ -8,7 +8,8 @@ that it has, so that the posterior mean of a score is the score of the means: th
 
 Factors are learned one after the other, each on what those before it have left, then all of them together. A factor
 that rows do not support shrinks to 0 and is given up, and after two of those no more are tried: ``num_factors`` is
-their most.
+their most. Of numbers, where rows surely support that many, up to twice as many are learned, and of these the
+``num_factors`` that come nearest to all of them are the model: what others leave out, each has to make up for.
 
 Classes follow the logistic function, whose logarithm is bounded from below by a parabola in the score, with the
 tightest one for each row after each sweep. Labels are then (y - 1/2) / precision, with a precision for each row.
@@ -31,16 +32,27 @@ import scipy.sparse as sp
 from algorithms.factorization_machines import steps
 from recordio.batches import Features
 
-FIRST, INNER, HELD, TOGETHER = 10, 39, 9, 10
-"""Sweeps: of linear weights alone; of a new factor, of which the first hold its prior (of classes, all do); and of all
-at the end."""
+FIRST, INNER, TOGETHER = 10, {True: 39, False: 24}, {True: 10, False: 40}
+"""Sweeps: of linear weights alone; of a new factor, which hold its prior; and, at the most, of all at the end. Of
+classes and of numbers."""
+SETTLED = 0.002
+"""A sweep of all that changes the precision of numbers by a smaller share of it is the last one."""
 BETWEEN = 3
 """Sweeps of a new factor between two of the linear weights, which change little meanwhile."""
 START, START_PRIOR = 0.1, 2.0
-"""A new factor's deviation, and the precision of its prior while that is held: weak enough for a factor to grow where
-a few rows a feature support it. While that is small, its variances outweigh its means, and a prior that is set to both
-draws it to 0: of classes, whose rows tell little, for good. Of numbers, held longer it overfits, as of
-MovieLens' ratings."""
+"""A new factor's deviation, and the precision of its prior while that is held, of classes: weak enough for a factor to
+grow where a few rows a feature support it. While that is small, its variances outweigh its means, and a prior that is
+set to both draws it to 0: of classes, whose rows tell little, for good."""
+SHARE, NEARER = 0.62, 8
+"""Of numbers, the prior that is held has this share of a feature's precision, on the average over values, before a
+factor has learned anything; and steps in which it is found. With half of it factors overfit, as of MovieLens' ratings:
+sweeps take the others' means for more certain than they are. With a larger one those of few rows do not grow."""
+ROUNDING = 1e-9
+"""What is left of a sum by less than this share of it is nothing."""
+MORE, WIDE, NARROW = 2, 0.9, 0.6
+"""What a factor of numbers shows at the end of its own sweeps is a prior, too, by which that which was held is divided.
+As long as the quotient is ``WIDE``, up to so many times the factors that are asked for are learned. A factor of one
+below ``NARROW`` is given up: it is fitted to chance, of which sweeps of all leave a part."""
 GIVEN_UP = 2
 """So many factors without support end the search for more."""
 SUPPORTED = 0.05
@@ -112,20 +124,21 @@ Offer = Callable[[int, Callable[[], Fit]], None]
 Enough = Callable[[dict[str, np.ndarray]], bool]
 """Whether a machine of these means needs no more factors."""
 
-_COUNTS = "tried", "failed", "together", "sweeps", "is_enough"
-_PRIORS = "bias", "bias_variance", "linear_prior"
-_ARRAYS = "linear", "linear_variance", "factors", "precision", "target", "residual"
-_OF_FACTORS = "variances", "spread"
+_COUNTS = "tried", "failed", "together", "sweeps", "is_enough", "is_wide", "is_settled"
+_PRIORS = "bias", "bias_variance", "linear_prior", "start_prior"
+_ARRAYS = "linear", "linear_variance", "precision", "target", "residual"
+_OF_FACTORS = "factors", "variances", "spread"
 
 
 class _Machine:
-    """Means and variances of the bias, of ``linear`` (d,), and of ``factors`` (k, d), float64.
+    """Means and variances of the bias, of ``linear`` (d,), and of ``factors``, (d,) each by its number, float64.
 
     Attributes:
         precision: of each row's label, (n,). residual: of its ``target`` and its score, (n,).
         spread: variance of what each factor adds to the scores, by factor, (n,). found: the factors with support.
         sweeps: of one factor, so far. tried: factors that were added. failed: those of them that were given up.
-        together: sweeps of all at the end. is_enough: the caller needs no more factors.
+        together: sweeps of all at the end. is_enough: the caller needs no more factors. is_settled: nor more sweeps.
+        is_wide: so are all factors so far. start_prior: the precision of a factor's prior while it is learned.
         occurs, in_pairs: the columns (d,) that rows have, and those of them that have factors.
     """
 
@@ -157,36 +170,60 @@ class _Machine:
         self.use_bias, self.use_linear = use_bias, use_linear
         self.bias, self.bias_variance = 0.0, 0.0
         self.linear, self.linear_variance = np.zeros(self.width), np.zeros(self.width)
-        self.linear_prior = 1.0
-        self.factors = np.zeros((factors, self.width))
+        self.linear_prior, self.start_prior = 1.0, START_PRIOR
+        self.most = factors
+        self.factors: dict[int, np.ndarray] = {}
         self.variances: dict[int, np.ndarray] = {}
         self.priors: dict[int, float] = {}
         self.spread: dict[int, np.ndarray] = {}
         self.found: list[int] = []
-        self.is_enough = False
+        self.is_enough, self.is_settled, self.is_wide = False, False, not binary
         self.sweeps = self.tried = self.failed = self.together = 0
         self.target, self.residual = self.labels, self.labels.copy()
         self._see(np.ones(self.height) if binary else 0.0)
 
     def begin(self) -> None:
-        """The sweeps of linear weights alone."""
+        """The sweeps of linear weights alone, and the prior that new factors have."""
         for _ in range(FIRST):
             self._sweep_linear()
+        if not self.binary:
+            self.start_prior = self._prior_by_share()
+
+    def _prior_by_share(self) -> float:
+        """The precision of a factor's prior that has ``SHARE`` of that of its numbers, were their means all 0: the rest
+        is by the others' variances, which are wide where that of the prior is small."""
+        values, fourth = np.diff(self.paired[2]), self.squares.power(2).T @ self.precision
+        prior, variances = START_PRIOR, START**2 * self.in_pairs
+        for _ in range(NEARER):
+            whole, own = self.squares.T @ (self.precision * (self.squares @ variances)), fourth * variances
+            told = np.where(self.in_pairs & (whole - own > ROUNDING * whole), whole - own, 0)
+            if not told.any():  # no row has a pair
+                return START_PRIOR
+            weights = values * (told > 0)
+            share, others = weights @ (prior / (prior + told)), weights @ (told / (prior + told))
+            prior *= float(SHARE / (1 - SHARE) * others / share)
+            variances = np.sqrt(variances / (prior + told))
+        return prior
 
     def learn(self, most: int, stopped: Callable[[], bool], enough: Enough | None, offer: Offer) -> None:
         """All sweeps of factors."""
         while self._may_have_more(most) and not stopped():
             self._try_one_more(stopped, enough, offer)
-        while self.found and self.together < TOGETHER and not self.is_enough and not stopped():
+        while self.found and self._may_be_better() and not stopped():
+            before = float(self.precision.mean())
             self._sweep()
             self.together += 1
+            self.is_settled = not self.binary and abs(float(self.precision.mean()) / before - 1) < SETTLED
             offer(self.tried + self.together, self.state)
         for number in [one for one in self.found if not self._has_support(one)]:
             self._give_up(number)
 
     def _may_have_more(self, most: int) -> bool:
         is_open = not self.is_enough and self.failed < GIVEN_UP
-        return is_open and self.tried < len(self.factors) and self.sweeps < most
+        return is_open and self.tried < self.most * (MORE if self.is_wide else 1) and self.sweeps < most
+
+    def _may_be_better(self) -> bool:
+        return not (self.is_enough or self.is_settled) and self.together < TOGETHER[self.binary]
 
     def _try_one_more(self, stopped: Callable[[], bool], enough: Enough | None, offer: Offer) -> None:
         before = self.state()
@@ -199,11 +236,22 @@ class _Machine:
 
     def means(self) -> dict[str, np.ndarray]:
         """What was learned, float32."""
+        found = np.array([self.factors[one] for one in self.found]).reshape(-1, self.width)
+        if len(found) > self.most:
+            found = self._nearest(found)
+        factors = np.zeros((self.width, self.most), np.float32)
+        factors[:, : len(found)] = found.T
         return {
             "bias": np.array([self.bias], np.float32),
             "linear": self.linear.astype(np.float32),
-            "factors": np.ascontiguousarray(self.factors.T, np.float32),
+            "factors": factors,
         }
+
+    def _nearest(self, factors: np.ndarray) -> np.ndarray:
+        """As many as were asked for, (k, d), whose products of pairs of features come nearest to those of more (f, d),
+        by squares that weigh as much as the features do in the rows."""
+        _, vectors = np.linalg.eigh((factors * self.lengths) @ factors.T)
+        return np.asarray(vectors[:, -self.most :].T @ factors)
 
     def state(self) -> Fit:
         """Where the fit is."""
@@ -237,14 +285,16 @@ class _Machine:
         mean = START * self.random.normal(size=self.width) * self.in_pairs
         self.residual -= self._pairs(mean)
         self.factors[number], self.variances[number] = mean, START**2 * self.in_pairs
-        self.priors[number] = START_PRIOR
+        self.priors[number] = self.start_prior
         self.found.append(number)
-        for sweep in range(0, INNER, BETWEEN):
-            self._sweep_factor(number, BETWEEN, held=self.binary or sweep < HELD)
+        for _ in range(0, INNER[self.binary], BETWEEN):
+            self._sweep_factor(number, BETWEEN, held=True)
             self._sweep_linear()
             if stopped():
                 break
-        if not self._has_support(number):
+        width = self._width(number)
+        self.is_wide = self.is_wide and width >= WIDE
+        if not self._has_support(number) or (width < NARROW and not self.binary):
             self._give_up(number)
             return False
         self._sweep()
@@ -258,11 +308,15 @@ class _Machine:
         squares = float(np.sum(self.factors[number] ** 2))
         return squares >= SUPPORTED * float(self.variances[number].sum())
 
+    def _width(self, number: int) -> float:
+        """The precision of the prior that is held while a factor is learned, by that which its numbers show."""
+        squares = float(np.sum(self.factors[number] ** 2) + self.variances[number].sum())
+        return self.start_prior * squares / max(float(self.in_pairs.sum()), 1.0)
+
     def _give_up(self, number: int) -> None:
         self.residual += self._pairs(self.factors[number])
-        self.factors[number] = 0
         self.found.remove(number)
-        del self.variances[number], self.priors[number], self.spread[number]
+        del self.factors[number], self.variances[number], self.priors[number], self.spread[number]
 
     def _sweep_factor(self, number: int, sweeps: int = 1, *, held: bool = False) -> None:
         """Set one factor of all features so many times, and its prior after each unless that is ``held``."""
