@@ -225,7 +225,7 @@ def _rows(values: Any, *, missing: bool) -> Batch:
     if sp.issparse(values):
         if values.ndim != 2:
             raise PredictionError(f"rows are expected, of shape (n, features), not {values.shape}")
-        rows: Any = canonical(sp.csr_array(_real(values), dtype=np.float32))
+        rows: Any = canonical(_checked(sp.csr_array(_real(values), dtype=np.float32)))
         numbers = rows.data
     else:
         rows = numbers = _dense(values, missing=missing)
@@ -233,6 +233,15 @@ def _rows(values: Any, *, missing: bool) -> Batch:
         expected = "finite numbers, or NaN for what is missing, are" if missing else "finite numbers are"
         raise PredictionError(f"a feature is NaN or infinite, or beyond the range of float32; {expected} expected")
     return Batch(rows)
+
+
+def _checked(rows: sp.csr_array) -> sp.csr_array:
+    """The rows, if their indices are within their shape: compiled code would write elsewhere in memory for others."""
+    try:
+        rows.check_format(full_check=True)
+    except ValueError as error:
+        raise PredictionError(f"the sparse rows are damaged: {error}") from error
+    return rows
 
 
 def _real(values: Any) -> Any:

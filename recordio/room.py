@@ -15,9 +15,17 @@ class Room:
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def of(self, needed: int) -> Iterator[None]:
-        """Take ``needed`` bytes, of which there may never be more than the store has, while the block runs."""
+    def of(self, needed: int, *, patient: bool = True) -> Iterator[None]:
+        """Take ``needed`` bytes, of which there may never be more than the store has, while the block runs.
+
+        Raises
+        ------
+        BlockingIOError
+            there are not so many now, and ``patient`` is not set.
+        """
         with self._changed:
+            if not patient and self._free < needed:
+                raise BlockingIOError(f"{needed} bytes of memory are not free now")
             self._changed.wait_for(lambda: self._free >= needed)
             self._free -= needed
         try:

@@ -50,7 +50,11 @@ class Direct:
         return [content]
 
     def answer(self, environ: Mapping[str, Any], body: bytes) -> tuple[str, list[tuple[str, str]], bytes]:
-        """Status, headers and body of the answer to a request to the route, by its head in WSGI's names."""
+        """Status, headers and body of the answer to a request to the route, by its head in WSGI's names.
+
+        Raises:
+            MustWaitError: see there.
+        """
         began, names = telemetry.began(environ), telemetry.named(environ)
         try:
             asked = Request(body, environ.get("CONTENT_TYPE"), environ.get("HTTP_ACCEPT"))

@@ -18,7 +18,7 @@ from algorithms.interface import CSV, RECORDIO, Algorithm, Model
 from container.logs import logger
 from container.serving import dialects, media, request_memory, responses
 from container.serving.dialects import Dialect
-from container.serving.request_memory import RequestMemory
+from container.serving.request_memory import MustWaitError, RequestMemory
 from container.settings import Settings
 from recordio import record_writer
 from recordio.batches import Batch
@@ -113,10 +113,16 @@ class Endpoint:
 
 
 def respond(request: Request, endpoint: Endpoint) -> Response:
-    """The response to ``request``, also if anything goes wrong; it raises nothing."""
+    """The response to ``request``, also if anything goes wrong.
+
+    Raises:
+        MustWaitError: see there; nothing else.
+    """
     started = time.perf_counter()
     try:
         content, media_type, count = _answer(request, endpoint)
+    except MustWaitError:
+        raise
     except Exception as error:  # the table in ``responses`` has a status for all of them
         return refuse(error, endpoint.dialect)
     logger.info("200: %d rows in %.1f ms", count, 1000 * (time.perf_counter() - started))

@@ -14,6 +14,7 @@ import fcntl
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -31,6 +32,23 @@ and 26 in memory."""
 _PER_ROW, _PER_NUMBER = 256, 256
 """Bytes of memory for each row of an answer, and for each of its numbers. JSON takes the most: a number is a Python
 float, a text, and a part of larger texts."""
+
+
+_patient: ContextVar[bool] = ContextVar("patient", default=True)
+
+
+class MustWaitError(Exception):
+    """There is no memory for a request at once, and it is answered by whoever must not wait (``at_once``)."""
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Within the block ``RequestMemory.of`` raises MustWaitError instead of waiting."""
+    token = _patient.set(False)
+    try:
+        yield
+    finally:
+        _patient.reset(token)
 
 
 class RequestMemory:
@@ -53,10 +71,22 @@ class RequestMemory:
 
         Raises:
             MemoryError: no request may take so much.
+            MustWaitError: see there.
         """
         if needed > self._most:
             raise MemoryError(f"a request would take {needed} bytes of memory; {self._most} are the most")
+        if not _patient.get():
+            return self._now(needed)
         return self._room.of(needed) if needed <= self._share else self._alone()
+
+    @contextlib.contextmanager
+    def _now(self, needed: int) -> Iterator[None]:
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._room.of(needed, patient=False))
+            except BlockingIOError as error:
+                raise MustWaitError from error
+            yield
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

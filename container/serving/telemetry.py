@@ -78,7 +78,7 @@ class Metrics:
         )
         self.seconds = client.Histogram(
             "oba_request_seconds",
-            "From a request that has arrived whole to its answer.",
+            "From a request that has been read whole to its answer.",
             ["route"],
             buckets=_SECONDS,
             **kept,

@@ -47,6 +47,7 @@ from container.serving import heads
 from container.serving.connection import Bounds, Connection, Outbox
 from container.serving.direct import BODY, Direct
 from container.serving.framing import ChunkedBody, FixedBody, MalformedBodyError
+from container.serving.request_memory import MustWaitError, at_once
 from container.serving.short import ShortRequests
 from container.serving.telemetry import ARRIVED, Metrics
 from recordio.limits import HEAD_SECONDS, LONGEST_DRAINED, LONGEST_HEAD, MOST_CONNECTIONS, STALL_SECONDS
@@ -83,7 +84,6 @@ class BufferingWorker(Worker):
         self._compute = ThreadPoolExecutor(self.cfg.threads, "compute")
         self._quick = ThreadPoolExecutor(1, "quick")
         self._short = ShortRequests()
-        self._long: list[Connection] = []  # those that threads answer, and are not short
         self._accepted_at_once = 1
         self._buffered = 0
         self._lock = threading.Lock()
@@ -354,42 +354,39 @@ class BufferingWorker(Worker):
         one.busy = True
         one.arrived = time.perf_counter()
         assert one.body is not None
-        is_short = one.steady and self._short.has(len(one.body.content))
-        # While long ones are answered, a short one may have to wait for memory: not here.
-        if (is_short and not self._long) or self._is_ping(one.request):
-            self._answer(one)
-            return
+        if self._is_ping(one.request) or (one.steady and self._short.has(len(one.body.content))):
+            with contextlib.suppress(MustWaitError), at_once():  # nobody would be heard while the loop waits for memory
+                self._answer(one)
+                return
         self.metrics.waiting.inc()
         pool = self._quick if one.request.method == "GET" else self._compute
-        is_long = pool is self._compute and not is_short
-        if is_long:
-            self._long.append(one)
-        pool.submit(self._answer_in_thread, one, is_long)
+        pool.submit(self._answer_in_thread, one)
 
     def _is_ping(self, request: Any) -> bool:
         """Whether it asks if there is a model, which takes no time where there is but one."""
         return self._direct is not None and request.method == "GET" and request.path == "/ping"
 
-    def _answer_in_thread(self, one: Connection, is_long: bool) -> None:
+    def _answer_in_thread(self, one: Connection) -> None:
         self.metrics.waiting.dec()
-        try:
-            self._answer(one)
-        finally:
-            if is_long:
-                self._long.remove(one)
+        self._answer(one)
 
     def _answer(self, one: Connection) -> None:
-        """Compute the answer, and send what the client takes at once."""
-        self.metrics.computing.inc()
+        """Compute the answer, and send what the client takes at once.
+
+        Raises:
+            MustWaitError: the request is as it was, and a thread has to answer it.
+        """
         began = time.thread_time()
-        try:
-            answer, keep = self._respond(one)
-        except Exception:
-            logger.exception("500: a request could not be answered")
-            answer, keep = bounded.plain_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the log says why"), False
+        with self.metrics.computing.track_inprogress():
+            try:
+                answer, keep = self._respond(one)
+            except MustWaitError:
+                raise
+            except Exception:
+                logger.exception("500: a request could not be answered")
+                answer, keep = bounded.plain_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the log says why"), False
         if one.steady and one.body is not None:
             self._short.learn(len(one.body.content), time.thread_time() - began)
-        self.metrics.computing.dec()
         sent = 0
         try:
             sent = one.sock.send(answer)

@@ -138,6 +138,15 @@ def test_categories_of_a_frame_are_not_taken_for_their_numbers(tmp_path: Path) -
     assert model.predict(numbered)["score"] == pytest.approx(booster.predict(matrix))
 
 
+@pytest.mark.parametrize("place", [-1, 2, 1 << 30])
+def test_sparse_rows_whose_indices_are_outside_are_refused(folder: Path, place: int) -> None:
+    """XGBoost wrote there, and the process ended by a signal."""
+    rows = sp.csr_array(np.ones((1, 2), np.float32))
+    rows.indices[1] = place
+    with pytest.raises(PredictionError, match=r"the sparse rows are damaged: .*ind"):
+        algorithms.load(folder).predict(rows)
+
+
 def test_repeated_entries_of_sparse_rows_are_summed(folder: Path) -> None:
     rows = sp.csr_array((np.float32([1, 2, 1, 1]), np.array([0, 0, 1, 1]), np.array([0, 2, 4])), shape=(2, 2))
     found = algorithms.load(folder).predict(rows)["distance_to_cluster"]

@@ -6,15 +6,23 @@ import contextlib
 import queue
 import socket
 import threading
+from dataclasses import replace
 from unittest.mock import MagicMock
+
+import pytest
+from prometheus_client import generate_latest
 
 from algorithms import registry
 from container.serving.connection import Bounds, Connection
 from container.serving.direct import Direct
 from container.serving.framing import FixedBody
+from container.serving.request import Endpoint
+from container.serving.request_memory import MustWaitError, RequestMemory, at_once
 from container.serving.short import LONGEST, SOON_SECONDS, ShortRequests
+from container.serving.telemetry import Metrics
 from container.serving.worker import BufferingWorker, with_bounds
-from tests.container.fakes import Fake
+from container.settings import Settings
+from tests.container.fakes import Fake, Sums
 
 
 def test_a_client_that_leaves_just_as_its_connection_is_kept_sees_the_end():
@@ -63,7 +71,7 @@ class Dispatching(with_bounds(Bounds(None, 1 << 20, 1.0, 1.0), MagicMock())):  #
 
     def __init__(self) -> None:
         self._lock, self._buffered, self._connections = threading.Lock(), 0, set()
-        self._short, self._long = ShortRequests(), []
+        self._short = ShortRequests()
         self._compute, self._quick, self._direct = MagicMock(), MagicMock(), MagicMock()
         self.here: list[Connection] = []
 
@@ -79,16 +87,49 @@ class Dispatching(with_bounds(Bounds(None, 1 << 20, 1.0, 1.0), MagicMock())):  #
 def test_requests_are_answered_by_the_loop_once_as_long_ones_were_answered_soon():
     worker = Dispatching()
     assert worker.place(receiving(100)) == "compute"
-    worker._long.clear()
     worker._short.learn(100, SOON_SECONDS / 2)
     assert worker.place(receiving(100)) == "here"
     assert worker.place(receiving(101)) == "compute"
-    assert worker.place(receiving(100)) == "compute", "while a long one is answered, memory may be short"
-    worker._long.clear()
     assert worker.place(receiving(100, steady=False)) == "compute"
-    worker._long.clear()
     assert worker.place(receiving(0, method="GET", steady=False, path="/metrics")) == "quick"
-    assert not worker._long
+
+
+@pytest.fixture
+def memory():
+    found = RequestMemory(share=1000, most=1 << 20)
+    yield found
+    found._turn_of_all.close()
+
+
+def test_the_loop_does_not_wait_for_memory(memory):
+    """Another worker may have it for a minute, in which no ping would be answered."""
+    worker = Dispatching()
+    worker._short.learn(100, SOON_SECONDS / 2)
+
+    def answer(one: Connection) -> None:
+        with memory.of(needed):
+            worker.here.append(one)
+
+    worker._answer = answer
+    needed = 1000
+    assert worker.place(receiving(100)) == "here"
+    with memory.of(1):
+        assert worker.place(receiving(100)) == "compute"
+    assert worker.place(receiving(100)) == "here"
+    needed = 1001
+    assert worker.place(receiving(100)) == "compute", "larger ones have their turn among all workers"
+    worker._answer_in_thread(one := receiving(100))
+    assert worker.here == [one], "a thread waits"
+
+
+def test_a_request_that_must_wait_is_neither_answered_nor_counted(memory):
+    endpoint, metrics = Endpoint.of(Fake, Sums(), Settings()), Metrics()
+    direct = Direct(MagicMock(), replace(endpoint, memory=memory), None, metrics)
+    with memory.of(999), at_once(), pytest.raises(MustWaitError):
+        direct.answer({"CONTENT_TYPE": "text/csv"}, b"1,2,3")
+    assert b"oba_requests_total{" not in generate_latest(metrics.own)
+    status, _, body = direct.answer({"CONTENT_TYPE": "text/csv"}, b"1,2,3")
+    assert (status, b"6" in body) == ("200 OK", True)
 
 
 def test_pings_are_answered_by_the_loop_where_there_is_one_model():
@@ -104,20 +145,27 @@ def test_what_took_long_is_not_answered_by_the_loop_again():
     assert not short.has(0)
     short.learn(1000, SOON_SECONDS / 2)
     short.learn(800, SOON_SECONDS * 2)
-    assert short.has(400)
-    assert not short.has(401)
+    assert short.has(200)
+    assert not short.has(201)
     short.learn(LONGEST + 1, SOON_SECONDS / 2)
     assert not short.has(LONGEST)
     short.learn(0, SOON_SECONDS * 2)
     assert not short.has(1)
 
 
-def test_a_long_request_is_counted_until_its_thread_has_answered_it():
-    worker, one = Dispatching(), receiving(5)
-    assert worker.place(one) == "compute"
-    assert worker._long == [one]
-    worker._answer_in_thread(one, True)
-    assert worker._long == []
+def test_the_loop_spends_little_on_requests_that_only_seemed_short(monkeypatch):
+    """A body of one row, or none that can be read, and one of thousands of rows, in turn."""
+    short, now, spent = ShortRequests(), 0.0, 0.0
+    monkeypatch.setattr("container.serving.short.time", MagicMock(monotonic=lambda: now))
+    for _ in range(10_000):
+        short.learn(LONGEST, SOON_SECONDS / 10)
+        spent += 0.5 if short.has(LONGEST) else 0.0
+        short.learn(LONGEST, 0.5)
+        now += 0.5
+    assert 0 < spent <= now / 100
+    now += 100
+    short.learn(LONGEST, SOON_SECONDS / 10)
+    assert short.has(LONGEST)
 
 
 def test_rows_are_steady_and_what_may_be_compressed_is_not():
