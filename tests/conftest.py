@@ -9,7 +9,6 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-import xdist
 from hypothesis import HealthCheck, settings
 
 from tests import forks
@@ -37,7 +36,7 @@ SDKs and notebooks, random kills, lost hosts, shells. Continuous integration run
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Processes that run tests share those that fork: each imports for seconds what its programs need."""
-    if xdist.is_xdist_controller(session):
+    if session.config.pluginmanager.hasplugin("dsession"):  # pytest-xdist's, which a run may do without
         forks.lend()
 
 

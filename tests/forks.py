@@ -264,7 +264,11 @@ def _be(request: Mapping[str, Any], output: int, errors: int, status: int) -> No
         os.close(output)
         os.close(errors)
         os.setpgid(child, child)
-        os.write(status, _NUMBER.pack(child))
+        try:
+            os.write(status, _NUMBER.pack(child))
+        except BrokenPipeError:  # whoever asked has ended meanwhile, and nobody else would end it
+            os.killpg(child, signal.SIGKILL)
+            os._exit(1)
         os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
         os._exit(0)
     os.close(status)

@@ -207,7 +207,7 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
             totals += np.asarray(picks @ block.features[first : first + BLOCK_ROWS])
     masses = np.array([np.bincount(line, points.weights, k) for line in lines])
     shape = labels.shape[:-1]
-    return totals.reshape(*shape, k, -1), masses.reshape(*shape, k)
+    return totals.reshape(*shape, k, width), masses.reshape(*shape, k)
 
 
 def _add_sparse(totals: np.ndarray, block: Block, labels: np.ndarray) -> None:
@@ -262,8 +262,9 @@ def _plus_plus(
     while len(picked) < k:
         potential = weights * closest
         if not potential.any():  # every row is a center already
-            rest = points.rows(rng.integers(len(points), size=(k - len(picked)) * count))
-            picked.extend(rest.reshape(-1, count, rest.shape[1]))
+            missing = k - len(picked)
+            rest = points.rows(rng.integers(len(points), size=missing * count))
+            picked.extend(rest.reshape(missing, count, rest.shape[1]))
             break
         drawn = _drawn(potential, draws, rng)
         candidates = points.rows(drawn.ravel())
@@ -278,7 +279,7 @@ def _plus_plus(
         closest = after[sets, best]
         closest[closest <= points.rounding] = 0
         closest[sets, drawn[sets, best]] = 0
-        picked.append(candidates.reshape(count, draws, -1)[sets, best])
+        picked.append(candidates.reshape(count, draws, candidates.shape[1])[sets, best])
     return np.stack(picked, axis=1)
 
 

@@ -32,9 +32,9 @@ class Covariance:
     The shift c is the mean of the first rows, or 0 if these are sparse. It keeps the products small if the mean is
     large compared with the spread; its difference from the mean of all rows is corrected in the end.
 
-    Memory: 12 d^2 bytes, and up to 2,048 features as much again for each of up to 4 threads and twice as much while the
-    components are computed; beyond, the wanted ones alone are iterated on, by products of the scatter matrix with
-    vectors. Time: d^2 multiplications a row.
+    Memory: 12 d^2 bytes (16 d^2 up to 256 features), and up to 2,048 features 4 d^2 (8 d^2) for each further thread, of
+    up to 4, and 24 d^2 while the components are computed; beyond, the wanted ones alone are iterated on, by products of
+    the scatter matrix with vectors. Time: d^2 multiplications a row.
     """
 
     def __init__(self, feature_dim: int, *, centred: bool) -> None:

@@ -14,13 +14,12 @@ import json
 import math
 import threading
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import xgboost as xgb
-from xgboost.libpath import find_lib_path
+
+from algorithms.xgb.library import check, library
 
 
 class InPlace:
@@ -51,16 +50,15 @@ class InPlace:
         xgboost.core.XGBoostError
             XGBoost cannot take the rows.
         """
-        library = _library()
         if isinstance(rows, np.ndarray):
-            return self._asked(library.XGBoosterPredictFromDense, [rows.astype(np.float32, copy=False)])
+            return self._asked(library().XGBoosterPredictFromDense, [rows.astype(np.float32, copy=False)])
         parts = [rows.indptr, rows.indices, rows.data]
-        return self._asked(library.XGBoosterPredictFromCSR, parts, ctypes.c_uint64(width))
+        return self._asked(library().XGBoosterPredictFromCSR, parts, ctypes.c_uint64(width))
 
     def _asked(self, function: Callable[..., int], arrays: list[np.ndarray], *columns: ctypes.c_uint64) -> np.ndarray:
         place = _place()
         held = [np.require(one, requirements=["C", "A"]) for one in arrays]
-        _check(function(self._booster.handle, *map(_described, held), *columns, self._configuration, *place.arguments))
+        check(function(self._booster.handle, *map(_described, held), *columns, self._configuration, *place.arguments))
         return place.result()
 
 
@@ -72,8 +70,8 @@ class _Place:
 
     def __init__(self) -> None:
         self._matrix = ctypes.c_void_p()
-        self._free = _library().XGDMatrixFree  # at the interpreter's end the module's names may be gone
-        _check(_library().XGProxyDMatrixCreate(ctypes.byref(self._matrix)))
+        self._free = library().XGDMatrixFree  # at the interpreter's end the module's names may be gone
+        check(library().XGProxyDMatrixCreate(ctypes.byref(self._matrix)))
         self._shape, self._values = ctypes.POINTER(ctypes.c_uint64)(), ctypes.POINTER(ctypes.c_float)()
         self._dimensions = ctypes.c_uint64()
         outcome = (self._shape, self._dimensions, self._values)
@@ -98,20 +96,6 @@ def _place() -> _Place:
     except AttributeError:
         _places.own = _Place()
         return _places.own
-
-
-@cache
-def _library() -> Any:
-    """XGBoost's own, which its package has loaded."""
-    library = ctypes.CDLL(find_lib_path()[0])
-    library.XGBGetLastError.restype = ctypes.c_char_p
-    return library
-
-
-def _check(status: int) -> None:
-    """Raises XGBoostError where a call of the library says that it failed."""
-    if status:
-        raise xgb.core.XGBoostError(_library().XGBGetLastError().decode())
 
 
 def _described(values: np.ndarray) -> bytes:

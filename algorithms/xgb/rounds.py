@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import xgboost as xgb
+
+from algorithms.xgb.library import check, library
 
 
 class Rounds:
@@ -35,7 +36,7 @@ class Rounds:
         Raises:
             XGBoostError: as ``xgboost.train`` does.
         """
-        _check(_library().XGBoosterUpdateOneIter(self._booster.handle, number, self._matrices[0][0].handle))
+        check(library().XGBoosterUpdateOneIter(self._booster.handle, number, self._matrices[0][0].handle))
 
     def scores(self, number: int) -> str:
         """The scores after the round, as XGBoost logs them: a tab before each, ``train-rmse:0.5``.
@@ -47,18 +48,5 @@ class Rounds:
             return self._booster.eval_set(self._matrices, number, self._metric, output_margin=False)
         size = ctypes.c_uint64(len(self._matrices))
         told = ctypes.byref(self._told)
-        _check(_library().XGBoosterEvalOneIter(self._booster.handle, number, self._handles, self._names, size, told))
+        check(library().XGBoosterEvalOneIter(self._booster.handle, number, self._handles, self._names, size, told))
         return (self._told.value or b"").decode()
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    """The library that the package ``xgboost`` has loaded."""
-    library = ctypes.CDLL(xgb.libpath.find_lib_path()[0])
-    library.XGBGetLastError.restype = ctypes.c_char_p
-    return library
-
-
-def _check(code: int) -> None:
-    if code:
-        raise xgb.core.XGBoostError(_library().XGBGetLastError().decode())

@@ -333,6 +333,12 @@ def test_fewer_distinct_rows_than_clusters(factor):
     assert msd(X, model.centers) == 0
 
 
+@pytest.mark.parametrize("factor", [1, 3])
+def test_sparse_rows_without_any_feature(factor):
+    model = fit(sp.csr_array((50, 3), dtype=np.float32), 5, extra_center_factor=factor, init_method="kmeans++")
+    np.testing.assert_array_equal(model.centers, np.zeros((5, 3)))
+
+
 def test_batches_smaller_than_k():
     X, labels = blobs(rows=400)
     model = fit(X, 6, mini_batch_size=1)
