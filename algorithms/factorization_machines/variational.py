@@ -8,8 +8,10 @@ that it has, so that the posterior mean of a score is the score of the means: th
 
 Factors are learned one after the other, each on what those before it have left, then all of them together. A factor
 that rows do not support shrinks to 0 and is given up, and after two of those no more are tried: ``num_factors`` is
-their most. Of numbers, where rows surely support that many, up to twice as many are learned, and of these the
-``num_factors`` that come nearest to all of them are the model: what others leave out, each has to make up for.
+their most. Of numbers, where rows are pairs of features of two kinds, as of a user and an item, and surely support
+that many, up to twice as many are learned, and of these the ``num_factors`` that come nearest to all of them are the
+model: what others leave out, each has to make up for. Of rows of more pairs, which are nearest depends on which
+features come together, and as many as were asked for are learned as such.
 
 Classes follow the logistic function, whose logarithm is bounded from below by a parabola in the score, with the
 tightest one for each row after each sweep. Labels are then (y - 1/2) / precision, with a precision for each row.
@@ -47,12 +49,16 @@ SHARE, NEARER = 0.62, 8
 """Of numbers, the prior that is held has this share of a feature's precision, on the average over values, before a
 factor has learned anything; and steps in which it is found. With half of it factors overfit, as of MovieLens' ratings:
 sweeps take the others' means for more certain than they are. With a larger one those of few rows do not grow."""
+HALF = 0.5
+"""The share after a first factor that rows did not support: one of a few columns among many, or of few rows, may grow
+with it alone, and whether it is any good is for held-out rows to say."""
 ROUNDING = 1e-9
 """What is left of a sum by less than this share of it is nothing."""
 MORE, WIDE, NARROW = 2, 0.9, 0.6
 """What a factor of numbers shows at the end of its own sweeps is a prior, too, by which that which was held is divided.
-As long as the quotient is ``WIDE``, up to so many times the factors that are asked for are learned. A factor of one
-below ``NARROW`` is given up: it is fitted to chance, of which sweeps of all leave a part."""
+As long as the quotient is ``WIDE``, and rows are pairs of two kinds of features, up to so many times the factors that
+are asked for are learned. A factor of one below ``NARROW`` is given up: it is fitted to chance, of which sweeps of all
+leave a part."""
 GIVEN_UP = 2
 """So many factors without support end the search for more."""
 SUPPORTED = 0.05
@@ -177,7 +183,8 @@ class _Machine:
         self.priors: dict[int, float] = {}
         self.spread: dict[int, np.ndarray] = {}
         self.found: list[int] = []
-        self.is_enough, self.is_settled, self.is_wide = False, False, not binary
+        self.is_enough, self.is_settled = False, False
+        self.is_wide = not binary and _are_pairs(self.rows)
         self.sweeps = self.tried = self.failed = self.together = 0
         self.target, self.residual = self.labels, self.labels.copy()
         self._see(np.ones(self.height) if binary else 0.0)
@@ -187,11 +194,11 @@ class _Machine:
         for _ in range(FIRST):
             self._sweep_linear()
         if not self.binary:
-            self.start_prior = self._prior_by_share()
+            self.start_prior = self._prior_by_share(SHARE)
 
-    def _prior_by_share(self) -> float:
-        """The precision of a factor's prior that has ``SHARE`` of that of its numbers, were their means all 0: the rest
-        is by the others' variances, which are wide where that of the prior is small."""
+    def _prior_by_share(self, wanted: float) -> float:
+        """The precision of a factor's prior that has the ``wanted`` share of that of its numbers, were their means all
+        0: the rest is by the others' variances, which are wide where that of the prior is small."""
         values, fourth = np.diff(self.paired[2]), self.squares.power(2).T @ self.precision
         prior, variances = START_PRIOR, START**2 * self.in_pairs
         for _ in range(NEARER):
@@ -201,7 +208,7 @@ class _Machine:
                 return START_PRIOR
             weights = values * (told > 0)
             share, others = weights @ (prior / (prior + told)), weights @ (told / (prior + told))
-            prior *= float(SHARE / (1 - SHARE) * others / share)
+            prior *= float(wanted / (1 - wanted) * others / share)
             variances = np.sqrt(variances / (prior + told))
         return prior
 
@@ -220,7 +227,7 @@ class _Machine:
 
     def _may_have_more(self, most: int) -> bool:
         is_open = not self.is_enough and self.failed < GIVEN_UP
-        return is_open and self.tried < self.most * (MORE if self.is_wide else 1) and self.sweeps < most
+        return is_open and len(self.found) < self.most * (MORE if self.is_wide else 1) and self.sweeps < most
 
     def _may_be_better(self) -> bool:
         return not (self.is_enough or self.is_settled) and self.together < TOGETHER[self.binary]
@@ -230,6 +237,8 @@ class _Machine:
         found = self._add(self.tried, stopped)
         self.failed += not found
         self.tried += 1
+        if not self.found and not self.binary:
+            self.start_prior = self._prior_by_share(HALF)
         cut = stopped()  # a stop may have cut the factor short
         self.is_enough = found and not cut and enough is not None and enough(self.means())
         offer(self.tried - cut, lambda: before if cut else self.state())
@@ -319,7 +328,11 @@ class _Machine:
         del self.factors[number], self.variances[number], self.priors[number], self.spread[number]
 
     def _sweep_factor(self, number: int, sweeps: int = 1, *, held: bool = False) -> None:
-        """Set one factor of all features so many times, and its prior after each unless that is ``held``."""
+        """Set one factor of all features so many times, and its prior after each unless that is ``held``.
+
+        That of the first factor of numbers becomes no stronger than it was held: where few of many columns have
+        interactions, the others' numbers draw it, and all factors with it, to 0 sweep by sweep. Held-out rows say
+        whether a machine of such factors is better than none."""
         pairs = np.empty(self.height)
         self.priors[number] = steps.kernel().sweep_factor(
             *self.paired,
@@ -334,6 +347,8 @@ class _Machine:
             held,
             pairs,
         )
+        if not self.binary and number == self.found[0]:
+            self.priors[number] = min(self.priors[number], self.start_prior)
         self.spread[number] = pairs if self.binary else np.array([self.weights @ pairs])
         self.sweeps += sweeps
 
@@ -385,6 +400,15 @@ def _without(cells: _Cells, columns: np.ndarray) -> _Cells:
     sizes = np.diff(starts)
     kept = np.repeat(~columns, sizes)
     return values[kept], rows[kept], np.concatenate([[0], np.cumsum(np.where(columns, 0, sizes))])
+
+
+def _are_pairs(rows: sp.csr_array) -> bool:
+    """Whether rows have two features at the most, of which no first one, by its column, is a second one elsewhere."""
+    sizes = np.diff(rows.indptr)
+    if sizes.max(initial=0) > 2:
+        return False
+    starts = rows.indptr[:-1][sizes == 2]
+    return not np.intersect1d(rows.indices[starts], rows.indices[starts + 1]).size
 
 
 def _by_first_column(rows: sp.csr_array) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.special import expit
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.linear_model import BayesianRidge, LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
@@ -86,6 +86,48 @@ def test_factors_of_noisy_ratings_are_as_large_as_new_rows_say():
         slopes.append(pairs @ (truth - linear) / (pairs @ pairs))
     assert np.mean(losses) < 0.93
     assert np.mean(slopes) > 0.8
+
+
+def test_rows_of_many_pairs_have_as_many_factors_as_do_best():
+    """Of digits' pixels, which go together: the two of four factors that were nearest, had pixels come independently
+    of each other, were further off than two that were learned alone."""
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    x, y = x[order].astype(np.float32), y[order].astype(np.float32)
+    model = fitted(x[:1200], y[:1200], num_factors=2)
+    assert np.mean((model.scores(Batch(x[1200:])) - y[1200:]) ** 2) < 0.28 * y.var()
+
+
+def test_products_of_all_columns_are_learned_by_fewer_factors():
+    """105 products of 15 columns, which the 92 numbers that eight factors are free in come near to."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 15)).astype(np.float32)
+    y = np.einsum("ni,ij,nj->n", x, np.triu(rng.normal(size=(15, 15)), 1), x)
+    model = fitted(x[:1500], (y + 0.5 * rng.normal(size=3000)).astype(np.float32)[:1500], num_factors=8)
+    assert np.mean((model.scores(Batch(x[1500:])) - y[1500:]) ** 2) < 0.08 * y.var()
+
+
+def test_two_of_forty_columns_with_interactions_are_found():
+    """All factors were drawn to 0 by the numbers of the other columns, little by little."""
+    losses = []
+    for seed in (2, 4):
+        rng = np.random.default_rng(seed)
+        values = rng.integers(6, size=(3000, 40))
+        x = sp.csr_array(np.eye(6, dtype=np.float32)[values].reshape(3000, 240))
+        pairs = rng.normal(size=(6, 6))[values[:, 0], values[:, 1]]
+        y = x @ (rng.normal(size=240) / np.sqrt(40)) + pairs
+        model = fitted(x[:1600], (y + 0.5 * rng.normal(size=3000)).astype(np.float32)[:1600])
+        linear = Ridge(10).fit(x[:1600], y[:1600]).predict(x[1600:])
+        losses.append(np.mean((model.scores(Batch(x[1600:])) - y[1600:]) ** 2) / np.mean((linear - y[1600:]) ** 2))
+    assert max(losses) < 0.8, losses
+
+
+def test_rows_are_pairs_of_two_kinds_of_features():
+    first, second = np.array([0, 1, 1, 2]), np.array([3, 3, 4, 5])
+    assert variational._are_pairs(cells(first, second, 6))
+    assert variational._are_pairs(sp.csr_array(np.eye(3)))
+    assert not variational._are_pairs(cells(first, np.array([3, 2, 4, 5]), 6))
+    assert not variational._are_pairs(sp.csr_array(np.ones((1, 3))))
 
 
 def test_a_new_factors_prior_is_told_by_what_rows_say():
