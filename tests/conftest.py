@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import logging
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -65,6 +66,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         more = max(end - len(items), 0) if number < processes - 1 else len(others)
         items += others[:more]
         del others[:more]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """A job or server in the tests' process configures logging for good: it would write into later tests' output."""
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if type(one).__module__ == "container.logs"]:
+        root.removeHandler(handler)
 
 
 def pytest_collection_finish() -> None:

@@ -269,7 +269,9 @@ def _be(request: Mapping[str, Any], output: int, errors: int, status: int) -> No
         except BrokenPipeError:  # whoever asked has ended meanwhile, and nobody else would end it
             os.killpg(child, signal.SIGKILL)
             os._exit(1)
-        os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        with contextlib.suppress(BrokenPipeError):  # nobody asks any more
+            os.write(status, _NUMBER.pack(ended))
         os._exit(0)
     os.close(status)
     for number, file in ((1, output), (2, errors)):
