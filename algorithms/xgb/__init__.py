@@ -3,7 +3,7 @@
 What is learned is a sum of trees (or, with booster gblinear, a linear model), each round adding the trees that lower
 the regularised loss most (Chen and Guestrin, "XGBoost: A Scalable Tree Boosting System", KDD 2016). All of that is
 the library's: the same data and hyperparameters give the same model as ``xgboost.train``, unless rounds draw random
-numbers, for which each has a seed of its own (``algorithms.xgb.boost.reseed``). Added here is what SageMaker puts
+numbers, for which each has a seed of its own (``algorithms.xgb.monitor.reseed``). Added here is what SageMaker puts
 around it: channels and formats, checks and messages, more metrics, k-fold cross-validation, checkpoints, continuing
 from an earlier model, selectable outputs, and reading the models of all earlier versions.
 """

@@ -12,9 +12,10 @@ from algorithms.common.randomness import draws
 from algorithms.errors import TrainingDataError
 from algorithms.events import Progress
 from algorithms.interface import Job
-from algorithms.xgb.boost import Scores, boost, measured
+from algorithms.xgb.boost import boost
 from algorithms.xgb.data import group_starts
 from algorithms.xgb.model import XGBModel, majority
+from algorithms.xgb.monitor import Scores, measured
 from algorithms.xgb.outputs import predicted_classes
 from algorithms.xgb.parameters import XGBoostHyperparameters
 from recordio.batches import Batch

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from algorithms.xgb import boost
+from algorithms.xgb import monitor
 from algorithms.xgb.rounds import Rounds
 from tests.algorithms.fakes import FakeJob
 from tests.algorithms.xgb.jobs import fit
@@ -69,7 +69,7 @@ def test_short_rounds_are_reported_together_and_before_an_error(monkeypatch):
         grow(self, number)
 
     job = FakeJob()
-    monkeypatch.setattr(boost, "TOLD_SECONDS", 3600)
+    monkeypatch.setattr(monitor, "TOLD_SECONDS", 3600)
     monkeypatch.setattr(Rounds, "grow", fails_late)
     with pytest.raises(xgb.core.XGBoostError, match="out of luck"):
         fit(job=job, num_round=5)
