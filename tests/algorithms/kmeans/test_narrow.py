@@ -89,10 +89,10 @@ def test_centers_that_hold_the_features_met_are_those_that_hold_all(last):
         assert told == pytest.approx(wide.update(batch.toarray()), rel=1e-5)
     assert wide.met is None
     assert (narrow.met is None) == (last == 2000)
-    found, expected = (finalize(made, 4, Options(), rng(), str) for made in (narrow, wide))
-    assert found.centers.shape == expected.centers.shape == (4, 20_000)
-    # Rows without clusters have many local minima: rounding decides which draws, and so which of them, are made.
-    assert found.msd == pytest.approx(expected.msd, rel=2e-2)
+    # Of more centers rounding decides which of many local minima is found: the rows have no clusters of so few.
+    found, expected = (finalize(made, 3, Options(), rng(), str) for made in (narrow, wide))
+    assert found.centers.shape == expected.centers.shape == (3, 20_000)
+    assert found.msd == pytest.approx(expected.msd, rel=1e-3)
     narrow.widen()
     np.testing.assert_allclose(narrow.centers, wide.centers, rtol=1e-6, atol=1e-6)
 
