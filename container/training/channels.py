@@ -89,13 +89,13 @@ def row_format(algorithm: type[Algorithm], values: Hyperparameters, declared: Ch
 
 @contextlib.contextmanager
 def unpacked(folder: Path) -> Iterator[Path]:
-    """The files of an earlier model: SageMaker leaves model.tar.gz packed in the channel, other users unpack it.
+    """The files of an earlier model: SageMaker leaves model.tar.gz packed, other users unpack or rename it.
 
     Raises:
         ChannelError: the archive is broken, or has members that would leave the folder.
     """
-    archive = folder / "model.tar.gz"
-    if not archive.is_file():
+    archive = _archive(folder)
+    if archive is None:
         yield folder
         return
     with tempfile.TemporaryDirectory() as directory:
@@ -104,6 +104,15 @@ def unpacked(folder: Path) -> Iterator[Path]:
         except ArchiveError as error:
             raise ChannelError(f"{archive} is not a model archive: {error}") from error
         yield Path(directory)
+
+
+def _archive(folder: Path) -> Path | None:
+    """``model.tar.gz``, or the folder's only file where that is an archive of another name."""
+    named = folder / "model.tar.gz"
+    if named.is_file():
+        return named
+    files = [file for file in folder.iterdir() if not file.name.startswith(".")] if folder.is_dir() else []
+    return files[0] if len(files) == 1 and files[0].is_file() and files[0].name.endswith((".tar.gz", ".tgz")) else None
 
 
 def _note(channel: ChannelConfig) -> str:

@@ -115,7 +115,7 @@ def _pieces(environ: dict[str, Any], trailers: dict[str, str] | None) -> Iterato
     reader: io.BufferedReader = io.BufferedReader(get_input_stream(environ))  # type: ignore[arg-type]
     try:
         yield from iter(lambda: reader.read(_PIECE), b"") if trailers is None else _chunks(reader, trailers)
-    except (BadRequest, OSError) as error:
+    except (BadRequest, OSError, ValueError) as error:  # ValueError: werkzeug's, within one of HTTP's own chunks
         raise AwsError("IncompleteBody", "The body ends before its length says, or is not in chunks") from error
 
 

@@ -291,6 +291,15 @@ def test_an_earlier_model_is_unpacked_for_the_algorithm(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("name", ["churn.tar.gz", "churn-2.tgz"])
+def test_an_earlier_model_that_the_user_renamed(tmp_path, name):
+    """The archive itself was read as a model, and called damaged."""
+    (tmp_path / name).write_bytes(archive({"model_algo-1": b"m"}))
+    (tmp_path / ".hidden").touch()
+    with channels.unpacked(tmp_path) as folder:
+        assert (folder / "model_algo-1").read_bytes() == b"m"
+
+
 def test_an_earlier_model_that_the_user_unpacked(tmp_path):
     (tmp_path / "model_algo-1").write_bytes(b"m")
     with channels.unpacked(tmp_path) as folder:

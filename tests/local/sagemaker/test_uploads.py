@@ -11,6 +11,7 @@ import zlib
 from urllib.parse import urlsplit
 
 import pytest
+from werkzeug.serving import DechunkedInput
 
 from local.sagemaker import uploads
 from local.sagemaker.errors import AwsError
@@ -115,5 +116,13 @@ def test_many_chunks_take_no_longer_than_few(up):
 
 def test_a_body_that_ends_before_its_length_is_refused():
     environ = {"REQUEST_METHOD": "PUT", "CONTENT_LENGTH": "9", "wsgi.input": io.BytesIO(b"short")}
+    with pytest.raises(AwsError, match="The body ends before its length says"), uploads.received(environ):
+        pytest.fail("it is taken")
+
+
+def test_a_body_that_ends_within_a_chunk_of_http_is_refused():
+    """werkzeug raises a ValueError there, which was answered with status 500."""
+    environ = {"REQUEST_METHOD": "PUT", "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    environ |= {"wsgi.input": DechunkedInput(io.BytesIO(b"9\r\nshort"))}
     with pytest.raises(AwsError, match="The body ends before its length says"), uploads.received(environ):
         pytest.fail("it is taken")
