@@ -36,12 +36,48 @@ static int64_t number(const int64_t *columns, int64_t count, int32_t *position, 
     return used;
 }
 
+/* Loops over the factors of a row. Their arrays are parameters, so that the compiler knows that they do not overlap. Where
+ * it has to look at run time, it makes a second loop, for arrays that lie next to each other, which rounds in another way:
+ * the same job would end in other bits, by where its memory happens to lie. */
+
+/* product (k,) += value v; returns |v|^2. */
+static inline float add_factor(float *restrict product, const float *restrict factor, float value, int64_t k) {
+    float length = 0;
+    for (int64_t f = 0; f < k; f++) {
+        product[f] += value * factor[f];
+        length += factor[f] * factor[f];
+    }
+    return length;
+}
+
+/* gradient (k,) += step (product - value v) */
+static inline void add_gradient(float *restrict gradient, const float *restrict product, const float *restrict factor,
+                                float value, float step, int64_t k) {
+    for (int64_t f = 0; f < k; f++) gradient[f] += step * (product[f] - value * factor[f]);
+}
+
+typedef struct {
+    float beta_1, beta_2, rate, epsilon, decay, clip; /* rate holds the bias corrections */
+} Adam;
+
+/* A step on the parameters (k,) p of the moments m and v, by the gradient g. */
+static inline void adam_row(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, Adam by,
+                            int64_t k) {
+    for (int64_t f = 0; f < k; f++) {
+        float slope = g[f] > by.clip ? by.clip : g[f];
+        slope = (slope < -by.clip ? -by.clip : slope) + by.decay * p[f];
+        m[f] += (1 - by.beta_1) * (slope - m[f]);
+        v[f] += (1 - by.beta_2) * (slope * slope - v[f]);
+        p[f] -= by.rate * m[f] / (sqrtf(v[f]) + by.epsilon);
+    }
+}
+
 /* products (n, k) = X V; scores (n,) = X w + (|X V|^2 - X^2 |V|^2) / 2 */
 VECTORISED static void forward(const Rows *x, const float *linear, const float *factors, float *products,
                                float *scores) {
     const int64_t k = x->factors;
     for (int64_t row = 0; row < x->rows; row++) {
-        float *restrict product = products + row * k;
+        float *product = products + row * k;
         for (int64_t f = 0; f < k; f++) product[f] = 0;
         float score = 0, squares = 0;
         for (int64_t i = x->starts[row]; i < x->starts[row + 1]; i++) {
@@ -50,12 +86,7 @@ VECTORISED static void forward(const Rows *x, const float *linear, const float *
                 fetch(linear + x->columns[i + AHEAD], sizeof(float));
             }
             const float value = x->values[i];
-            const float *restrict factor = factors + x->columns[i] * k;
-            float length = 0;
-            for (int64_t f = 0; f < k; f++) {
-                product[f] += value * factor[f];
-                length += factor[f] * factor[f];
-            }
+            const float length = add_factor(product, factors + x->columns[i] * k, value, k);
             score += value * linear[x->columns[i]];
             squares += value * value * length;
         }
@@ -71,22 +102,18 @@ VECTORISED static void backward(const Rows *x, const int64_t *compact, const flo
                                 const float *slopes, float *linear_gradient, float *factor_gradient) {
     const int64_t k = x->factors;
     for (int64_t row = 0; row < x->rows; row++) {
-        const float *restrict product = products + row * k;
+        const float *product = products + row * k;
         for (int64_t i = x->starts[row]; i < x->starts[row + 1]; i++) {
-            const float step = x->values[i] * slopes[row];
-            const float value = x->values[i];
-            const float *restrict factor = factors + x->columns[i] * k;
-            float *restrict gradient = factor_gradient + compact[i] * k;
-            for (int64_t f = 0; f < k; f++) gradient[f] += step * (product[f] - value * factor[f]);
+            const float value = x->values[i], step = value * slopes[row];
+            add_gradient(factor_gradient + compact[i] * k, product, factors + x->columns[i] * k, value, step, k);
             linear_gradient[compact[i]] += step;
         }
     }
 }
 
-/* Adam on the given rows of (d, k) arrays; rate holds the bias corrections. */
+/* Adam on the given rows of (d, k) arrays. */
 VECTORISED static void adam(float *parameters, float *first, float *second, const int64_t *touched, int64_t count,
-                            int64_t k, const float *gradients, float beta_1, float beta_2, float rate, float epsilon,
-                            float decay, float clip) {
+                            int64_t k, const float *gradients, Adam by) {
     for (int64_t u = 0; u < count; u++) {
         if (u + AHEAD < count) {
             const int64_t next = touched[u + AHEAD] * k;
@@ -95,17 +122,7 @@ VECTORISED static void adam(float *parameters, float *first, float *second, cons
             fetch(second + next, k * sizeof(float));
         }
         const int64_t offset = touched[u] * k;
-        float *restrict p = parameters + offset;
-        float *restrict m = first + offset;
-        float *restrict v = second + offset;
-        const float *restrict g = gradients + u * k;
-        for (int64_t f = 0; f < k; f++) {
-            float slope = g[f] > clip ? clip : g[f];
-            slope = (slope < -clip ? -clip : slope) + decay * p[f];
-            m[f] += (1 - beta_1) * (slope - m[f]);
-            v[f] += (1 - beta_2) * (slope * slope - v[f]);
-            p[f] -= rate * m[f] / (sqrtf(v[f]) + epsilon);
-        }
+        adam_row(parameters + offset, first + offset, second + offset, gradients + u * k, by, k);
     }
 }
 
@@ -323,9 +340,9 @@ static PyObject *py_adam(PyObject *self, PyObject *args) {
     (void)self;
     Py_buffer b[5]; /* parameters, first, second, touched, gradients */
     long long k;
-    float beta_1, beta_2, rate, epsilon, decay, clip;
-    if (!PyArg_ParseTuple(args, "w*w*w*y*y*Lffffff", &b[0], &b[1], &b[2], &b[3], &b[4], &k, &beta_1, &beta_2, &rate,
-                          &epsilon, &decay, &clip))
+    Adam by;
+    if (!PyArg_ParseTuple(args, "w*w*w*y*y*Lffffff", &b[0], &b[1], &b[2], &b[3], &b[4], &k, &by.beta_1, &by.beta_2,
+                          &by.rate, &by.epsilon, &by.decay, &by.clip))
         return NULL;
     const int64_t count = b[3].len / (int64_t)sizeof(int64_t);
     int failed = k < 1;
@@ -338,7 +355,7 @@ static PyObject *py_adam(PyObject *self, PyObject *args) {
              check_indices(b[3].buf, count, rows, "touched");
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
-        adam(b[0].buf, b[1].buf, b[2].buf, b[3].buf, count, k, b[4].buf, beta_1, beta_2, rate, epsilon, decay, clip);
+        adam(b[0].buf, b[1].buf, b[2].buf, b[3].buf, count, k, b[4].buf, by);
         Py_END_ALLOW_THREADS
     }
     release(b, 5);

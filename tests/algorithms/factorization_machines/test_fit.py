@@ -205,6 +205,42 @@ def test_gradients_are_not_cut_at_0_or_less():
     assert all(np.array_equal(state.factors, states[0].factors) for state in states)
 
 
+def placed(arrays, gap, order):
+    """The arrays (float32) as they are, in one block of memory, in this order and so many bytes apart."""
+    block = np.zeros(sum(array.nbytes + gap for array in arrays) + 64, np.uint8)
+    start, found = -block.ctypes.data % 64, {}
+    for place in order:
+        array = arrays[place]
+        found[place] = block[start : start + array.nbytes].view(np.float32).reshape(array.shape)
+        found[place][...] = array
+        start += array.nbytes + gap
+    return [found[place] for place in range(len(arrays))]
+
+
+@pytest.mark.parametrize("k", [2, 3, 8, 9, 16, 33])
+def test_where_arrays_lie_does_not_change_how_the_kernel_rounds(k):
+    if steps._kernel is None:
+        pytest.skip("the compiled kernel is not built")
+    rng = np.random.default_rng(k)
+    row, columns = rng.normal(size=3).astype(np.float32), np.arange(3)
+    starts, one = np.array([0, 3]), np.zeros(1, np.int64)
+    factors, linear = rng.normal(size=(3, k)).astype(np.float32), np.zeros(3, np.float32)
+    given = [*rng.normal(size=(4, k)).astype(np.float32)]
+    found = set()
+    for gap, order in itertools.product((0, 4, 16, 32, 256), itertools.permutations(range(4))):
+        parameters, first, second, gradient = placed([*given[:2], given[2] ** 2, given[3]], gap, order)
+        steps._kernel.adam(parameters, first, second, one, gradient, k, 0.9, 0.999, 0.01, 1e-8, 0.001, np.inf)
+        products, scores, of_factors, near = placed(
+            [np.zeros((1, k), np.float32), np.zeros(1, np.float32), np.zeros((3, k), np.float32), factors], gap, order
+        )
+        steps._kernel.forward(row, columns, starts, linear, near, products, scores)
+        slopes, of_linear = np.full(1, 0.7, np.float32), np.zeros(3, np.float32)
+        steps._kernel.backward(row, columns, starts, linear, near, columns, products, slopes, of_linear, of_factors)
+        results = parameters, first, second, products, scores, of_linear, of_factors
+        found.add(b"".join(array.tobytes() for array in results))
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("form", [np.asarray, sparse])
 def test_kernel_and_numpy_take_the_same_steps(form, monkeypatch):
     if steps._kernel is None:
