@@ -20,6 +20,7 @@ import scipy.sparse as sp
 import xgboost as xgb
 
 from algorithms.xgb.library import check, library
+from algorithms.xgb.walk import FEW_ROWS, Walk, laid_out
 
 
 class InPlace:
@@ -32,10 +33,21 @@ class InPlace:
     """
 
     def __init__(self, booster: xgb.Booster, rounds: int) -> None:
-        self._booster = booster
+        self._booster, self._rounds = booster, rounds
+        self._walk: Walk | None = None
         asked = {"type": 0, "training": False, "strict_shape": False, "cache_id": 0}
         span = {"iteration_begin": 0, "iteration_end": rounds}
         self._configuration = json.dumps({**asked, **span, "missing": math.nan}).encode()
+
+    def lay_out(self) -> None:
+        """Have few rows answered without XGBoost (``walk``) from now on, if answers are the same.
+
+        They are compared on rows made of the model, so that another version of XGBoost cannot answer otherwise for few
+        rows than for many.
+        """
+        walk = laid_out(self._booster, self._rounds)
+        if walk is not None and np.array_equal(walk.predict(probes := walk.probes()), self.predict(probes, walk.width)):
+            self._walk = walk
 
     def predict(self, rows: np.ndarray | sp.csr_array, width: int) -> np.ndarray:
         """As ``Booster.predict`` has it, float32, of shape (n,), or (n, classes) and the like.
@@ -50,6 +62,8 @@ class InPlace:
         xgboost.core.XGBoostError
             XGBoost cannot take the rows.
         """
+        if self._walk is not None and rows.shape[0] <= FEW_ROWS:
+            return self._walk.predict(rows)
         if isinstance(rows, np.ndarray):
             return self._asked(library().XGBoosterPredictFromDense, [rows.astype(np.float32, copy=False)])
         parts = [rows.indptr, rows.indices, rows.data]

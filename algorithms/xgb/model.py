@@ -65,6 +65,12 @@ class XGBModel(Model):
         ]
         self._lock = threading.Lock()
 
+    def lay_out(self) -> None:
+        """Have few rows answered sooner from now on, by the trees as they are now."""
+        for in_place in self._in_place:
+            if in_place is not None:
+                in_place.lay_out()
+
     @property
     def feature_dim(self) -> int | None:
         """None: sparse rows may leave out the last features, so ``predict`` checks rows itself."""
@@ -215,6 +221,7 @@ def load(directory: Path, *, first: bool = False) -> XGBModel:
             raise ModelError(f"{path.name} has objective {other.objective}, and {files[0].name} {model.objective}")
         if other.targets != model.targets:
             raise ModelError(f"{path.name} gives {other.targets} numbers a row, and {files[0].name} {model.targets}")
+    model.lay_out()
     return model
 
 

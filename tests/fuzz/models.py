@@ -157,6 +157,22 @@ def _keeping_of_local_steps() -> Target:
     return Target([bytes(range(32)), bytes([8, 8, 9, 0]) + bytes(range(8)) + bytes(20)], check)
 
 
+def _walk_of_xgboost() -> Target:
+    """Ways through trees that the input decides, whose nodes may not exist."""
+    from algorithms.xgb.walk import _NODE, _walk
+
+    assert _walk is not None, "there is no compiled code: there was no C compiler"
+
+    def check(data: bytes) -> None:
+        numbers = np.frombuffer(bytes((data + bytes(32))[:32]), np.int8).astype(np.int32)
+        nodes = np.resize(numbers[8:], 4 * (int(numbers[0]) % 7)).view(_NODE)
+        roots, rows = numbers[4 : 4 + numbers[1] % 4], _random(2, 1 + int(numbers[2]) % 4)
+        with contextlib.suppress(ValueError):
+            _walk.predict(nodes, roots, rows, np.empty(2, np.float32), 0.5, numbers[3] % 2)
+
+    return Target([bytes([6, 1, 3]) + bytes(5) + bytes([0, 1, 2, 0, 0, 255, 0, 0]), bytes(32)], check)
+
+
 def _equal(found: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> None:
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -166,4 +182,5 @@ MAKERS: dict[str, Callable[[], Target]] = {f"model-{name}": partial(_make, name)
     "factorization-machines": _kernel_of_factorization_machines,
     "lda": _kernel_of_lda,
     "local-steps": _keeping_of_local_steps,
+    "walk": _walk_of_xgboost,
 }

@@ -38,10 +38,12 @@ def use_extensions(folder: Path) -> None:
     from algorithms.common import local_steps
     from algorithms.factorization_machines import steps
     from algorithms.lda import belonging
+    from algorithms.xgb import walk
     from recordio import record_reader, record_writer, sequences, text_kernel
 
     steps._kernel = _extension(folder, "algorithms.factorization_machines._kernel")
     local_steps._keeping = _extension(folder, "algorithms.common._keeping")
+    walk._walk = _extension(folder, "algorithms.xgb._walk")
     belonging._kernel = _extension(folder, "algorithms.lda._kernel")
     record_reader.kernel = record_writer.kernel = _extension(folder, "recordio._kernel")
     text_kernel.kernel = _extension(folder, "recordio._text")

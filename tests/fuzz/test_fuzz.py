@@ -10,6 +10,7 @@ import pytest
 from algorithms.common import local_steps
 from algorithms.factorization_machines import steps
 from algorithms.lda import belonging
+from algorithms.xgb import walk
 from tests.fuzz import targets
 from tests.fuzz.engine import FuzzError, Target, hunt
 from tests.fuzz.mutations import mutate
@@ -20,7 +21,8 @@ SEED = int(os.environ.get("FUZZ_SEED", 1))
 
 @pytest.mark.parametrize("name", targets.NAMES)
 def test_target(name: str) -> None:
-    compiled = {"factorization-machines": steps._kernel, "lda": belonging._kernel, "local-steps": local_steps._keeping}
+    compiled = {"factorization-machines": steps._kernel, "lda": belonging._kernel}
+    compiled |= {"local-steps": local_steps._keeping, "walk": walk._walk}
     if compiled.get(name, name) is None:
         pytest.skip("the compiled code was not built: there was no C compiler")
     assert hunt(name, SEED, SECONDS).endswith(" cases")

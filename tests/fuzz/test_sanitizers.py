@@ -21,12 +21,13 @@ SOURCES = {
     "algorithms.factorization_machines._kernel": "algorithms/factorization_machines/_kernel.c",
     "algorithms.lda._kernel": "algorithms/lda/_kernel.c",
     "algorithms.common._keeping": "algorithms/common/_keeping.c",
+    "algorithms.xgb._walk": "algorithms/xgb/_walk.c",
 }
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-I{sysconfig.get_path('include')}"]
 CHECKED = ["-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 TARGETS = (
     *("csv", "csv-space", "libsvm", "json", "json-lines", "recordio", "recordio-writer", "sequences"),
-    *("factorization-machines", "lda", "local-steps"),
+    *("factorization-machines", "lda", "local-steps", "walk"),
 )
 
 
