@@ -12,7 +12,7 @@ first; what passes is well-formed.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,13 +34,15 @@ class UBJSONError(ValueError):
     """Bytes are not a UBJSON document."""
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes | bytearray, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """The document that ``data`` starts with: dicts, lists, strings, numbers, and typed arrays as numpy arrays.
+
+    ``object_hook`` gives what stands for a dict, as for ``json.loads``.
 
     Raises:
         UBJSONError: ``data`` is cut off or malformed.
     """
-    reader = _Reader(data)
+    reader = _Reader(data, object_hook)
     return reader.value(reader.marker(), 0)
 
 
@@ -114,12 +116,12 @@ def _length(number: int) -> bytes:
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self, data: bytes | bytearray, object_hook: Callable[[dict[str, Any]], Any] | None) -> None:
+        self._data, self._hook = data, object_hook
         self._at = 0
         self._loose = _FEW_VALUES + len(data) // _BYTES_PER_VALUE
 
-    def _take(self, size: int) -> bytes:
+    def _take(self, size: int) -> bytes | bytearray:
         start, end = self._at, self._at + size
         if size < 0 or end > len(self._data):
             raise UBJSONError(f"{size} bytes are announced at byte {start}, and {len(self._data) - start} are left")
@@ -203,7 +205,7 @@ class _Reader:
             items.append(self.value(marker, depth))
         return items
 
-    def _object(self, depth: int) -> dict[str, Any]:
+    def _object(self, depth: int) -> Any:
         kind, count = self._container()
         items: dict[str, Any] = {}
         while len(items) != count if count is not None else self._peek() != "}":
@@ -214,4 +216,4 @@ class _Reader:
             items[name] = self.value(kind or self.marker(), depth)
         if count is None:
             self._at += 1
-        return items
+        return items if self._hook is None else self._hook(items)

@@ -97,38 +97,39 @@ def laid_out(booster: xgb.Booster, rounds: int) -> Walk | None:
     data = booster.save_raw("ubj")
     if len(data) > _LARGEST:
         return None
-    learner = ubjson.loads(bytes(data))["learner"]
+    learner = ubjson.loads(data, _nodes)["learner"]
     objective, parameters = learner["objective"]["name"], learner["learner_model_param"]
     bases = np.atleast_1d(json.loads(parameters["base_score"]))
     if objective not in _LOGISTIC or int(parameters.get("num_target", "1")) > 1 or len(bases) > 1:
         return None
     model = learner["gradient_booster"]["model"]
     trees = model["trees"][: model["iteration_indptr"][rounds] if rounds else None]
-    if not all(_is_plain(tree) for tree in trees):
+    if any(tree is None for tree in trees):
         return None
-    sizes = [len(tree["left_children"]) for tree in trees]
-    roots = np.cumsum([0, *sizes], dtype=np.int32)[:-1]
-    nodes = [_nodes(tree, root) for tree, root in zip(trees, roots, strict=True)]
-    joined = np.concatenate([np.empty(0, _NODE), *nodes])
-    return Walk(joined, roots, width, np.float32(bases[0]), _LOGISTIC[objective])
+    roots = np.cumsum([0, *map(len, trees)], dtype=np.int32)[:-1]
+    for nodes, root in zip(trees, roots, strict=True):
+        nodes["left"] += np.where(nodes["left"] == -1, 0, root)
+        nodes["missing"] += root
+    return Walk(np.concatenate([np.empty(0, _NODE), *trees]), roots, width, np.float32(bases[0]), _LOGISTIC[objective])
 
 
-def _is_plain(tree: dict[str, Any]) -> bool:
-    """Whether it compares numbers alone, and its nodes lie as XGBoost grows them: the right child after the left one,
-    and both after their parent."""
-    left, right = tree["left_children"], tree["right_children"]
+def _nodes(members: dict[str, Any]) -> Any:
+    """The nodes of a tree, counted from its root; any other object of the document as it is.
+
+    None where the tree compares more than numbers, or its nodes do not lie as XGBoost grows them: the right child after
+    the left one, and both after their parent.
+    """
+    left, right = members.get("left_children"), members.get("right_children")
+    if not (
+        isinstance(left, np.ndarray) and isinstance(right, np.ndarray)
+    ):  # an attribute may have the name, as a text
+        return members
     inner = np.flatnonzero(left != -1)
-    in_order = (left[inner] > inner).all() and (right[inner] == left[inner] + 1).all()
-    return bool(in_order and not np.any(tree["split_type"]))
-
-
-def _nodes(tree: dict[str, Any], root: np.int32) -> np.ndarray:
-    """The nodes of a tree, of which the first will have the number ``root``."""
-    found = np.empty(len(tree["left_children"]), _NODE)
-    inner = tree["left_children"] != -1
-    found["value"], found["feature"] = tree["split_conditions"], tree["split_indices"]
-    found["left"] = np.where(inner, tree["left_children"] + root, -1)
-    found["missing"] = found["left"] + 1 - tree["default_left"]
+    if np.any(members["split_type"]) or (left[inner] <= inner).any() or (right[inner] != left[inner] + 1).any():
+        return None
+    found = np.empty(len(left), _NODE)
+    found["value"], found["feature"] = members["split_conditions"], members["split_indices"]
+    found["left"], found["missing"] = left, left + 1 - members["default_left"]
     return found
 
 

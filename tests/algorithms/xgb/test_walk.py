@@ -118,13 +118,21 @@ def test_xgboost_is_asked_for_what_is_more_than_a_sum_of_leaves(kind):
 
 
 def test_xgboost_is_asked_where_a_right_child_is_not_behind_the_left_one():
-    tree = {
-        "left_children": np.array([2, -1, -1]),
-        "right_children": np.array([1, -1, -1]),
-        "split_type": np.zeros(3, np.uint8),
-    }
-    assert not walk._is_plain(tree)
-    assert walk._is_plain({**tree, "left_children": np.array([1, -1, -1]), "right_children": np.array([2, -1, -1])})
+    leaf = np.array([-1, -1])
+    tree = {name: np.zeros(3, np.int32) for name in ("split_type", "split_conditions", "split_indices", "default_left")}
+    tree |= {"left_children": np.array([1, *leaf]), "right_children": np.array([2, *leaf])}
+    assert walk._nodes(tree) is not None
+    assert (
+        walk._nodes({**tree, "left_children": tree["right_children"], "right_children": np.array([1, *leaf])}) is None
+    )
+
+
+def test_attributes_may_have_the_names_of_the_parts_of_a_tree():
+    booster = trained(WALKED["regression"])
+    booster.set_attr(left_children="1", right_children="2")
+    own = laid_out(booster, 0)
+    assert own is not None
+    np.testing.assert_array_equal(own.predict(some_rows(9)), booster.predict(xgb.DMatrix(some_rows(9))))
 
 
 def test_large_and_wide_models_are_left_as_they_are(monkeypatch):
