@@ -17,16 +17,21 @@ typedef struct {
 
 typedef struct {
     const Node *nodes;
-    const int32_t *roots;
-    int64_t size, trees, width;
+    const int32_t *roots, *groups; /* of each tree: its first node, and the output that it adds to */
+    const float *starts;           /* of each output, what rows have without trees */
+    int64_t size, trees, outputs, width;
 } Forest;
 
-/* Add to sum the row's leaf in each tree, in XGBoost's order and precision. -1 where a node is not sound. */
-static int add_leaves(const Forest *x, const float *row, float *sum) {
-    float total = *sum;
+/* What is made of the sums of leaves. */
+enum { SUM, LOGISTIC, EXPONENTIAL, SOFTMAX };
+
+/* Sums, one for each output: what they start from and the row's leaf in each tree, added in XGBoost's order and
+ * precision. -1 where a node is not sound. */
+static int add_leaves(const Forest *x, const float *row, float *sums) {
+    for (int64_t output = 0; output < x->outputs; output++) sums[output] = x->starts[output];
     for (int64_t tree = 0; tree < x->trees; tree++) {
         int64_t at = x->roots[tree];
-        if (at < 0 || at >= x->size) return -1;
+        if (at < 0 || at >= x->size || x->groups[tree] < 0 || x->groups[tree] >= x->outputs) return -1;
         while (x->nodes[at].left != -1) {
             const Node node = x->nodes[at];
             const int64_t left = node.left, right = left + 1, missing = node.missing;
@@ -36,55 +41,79 @@ static int add_leaves(const Forest *x, const float *row, float *sum) {
             const float value = row[node.feature];
             at = isnan(value) ? missing : value < node.value ? left : right;
         }
-        total += x->nodes[at].value;
+        sums[x->groups[tree]] += x->nodes[at].value;
     }
-    *sum = total;
     return 0;
 }
 
-/* The logistic function and its inverse in XGBoost's own precision (src/common/math.h, src/objective/regression_loss.h). */
+/* XGBoost's functions in its own precision (src/common/math.h, src/objective/regression_loss.h). */
 static float logistic(float sum) { return (float)(1.0f / (expf(fminf(-sum, 88.7f)) + 1.0f + 1e-16)); }
-static float logit(float share) { return -logf(1.0f / fminf(fmaxf(share, 1e-6f), 1.0f - 1e-6f) - 1.0f); }
 
-/* The scores (n,) of n rows, each from the same base. -1 where a node is not sound. */
-static int predict(const Forest *x, const float *rows, int64_t n, float base, int is_logistic, float *scores) {
-    const float start = is_logistic ? logit(base) : base;
-    for (int64_t row = 0; row < n; row++) {
-        scores[row] = start;
-        if (add_leaves(x, rows + row * x->width, scores + row)) return -1;
-        if (is_logistic) scores[row] = logistic(scores[row]);
+static void softmax(float *sums, int64_t outputs) {
+    float most = sums[0];
+    double total = 0;
+    for (int64_t output = 1; output < outputs; output++) most = fmaxf(sums[output], most);
+    for (int64_t output = 0; output < outputs; output++) total += sums[output] = expf(sums[output] - most);
+    for (int64_t output = 0; output < outputs; output++) sums[output] /= (float)total;
+}
+
+/* The scores (n, outputs) of n rows. -1 where a node is not sound. */
+static int predict(const Forest *x, const float *rows, int64_t n, int kind, float *scores) {
+    for (int64_t row = 0; row < n; row++, scores += x->outputs) {
+        if (add_leaves(x, rows + row * x->width, scores)) return -1;
+        if (kind == LOGISTIC) scores[0] = logistic(scores[0]);
+        if (kind == EXPONENTIAL) scores[0] = expf(scores[0]);
+        if (kind == SOFTMAX) softmax(scores, x->outputs);
     }
     return 0;
 }
 
 static PyObject *py_predict(PyObject *self, PyObject *args) {
     (void)self;
-    Py_buffer b[4]; /* nodes, roots, rows, scores */
-    float base;
-    int is_logistic;
-    if (!PyArg_ParseTuple(args, "y*y*y*w*fp", &b[0], &b[1], &b[2], &b[3], &base, &is_logistic)) return NULL;
-    const int64_t n = b[3].len / (int64_t)sizeof(float);
+    Py_buffer b[6]; /* nodes, roots, groups, starts, rows, scores */
+    long long n;
+    int kind;
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*w*Li", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &n, &kind)) return NULL;
     const Forest x = {
         .nodes = b[0].buf,
         .roots = b[1].buf,
+        .groups = b[2].buf,
+        .starts = b[3].buf,
         .size = b[0].len / (int64_t)sizeof(Node),
         .trees = b[1].len / (int64_t)sizeof(int32_t),
-        .width = n ? b[2].len / (int64_t)sizeof(float) / n : 0,
+        .outputs = b[3].len / (int64_t)sizeof(float),
+        .width = n > 0 ? b[4].len / (int64_t)sizeof(float) / n : 0,
     };
-    int failed = check_length(&b[2], n * x.width, sizeof(float), "rows");
+    int failed = n < 0 || x.outputs < 1;
+    if (failed) PyErr_SetString(PyExc_ValueError, "there must be an output, and no fewer than 0 rows");
+    failed = failed || check_length(&b[2], x.trees, sizeof(int32_t), "groups") ||
+             check_length(&b[4], n * x.width, sizeof(float), "rows") ||
+             check_length(&b[5], n * x.outputs, sizeof(float), "scores");
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
-        failed = predict(&x, b[2].buf, n, base, is_logistic, b[3].buf);
+        failed = predict(&x, b[4].buf, n, kind, b[5].buf);
         Py_END_ALLOW_THREADS
-        if (failed) PyErr_SetString(PyExc_ValueError, "a node's child or feature does not exist");
+        if (failed) PyErr_SetString(PyExc_ValueError, "a node's child or feature, or a tree's output does not exist");
     }
-    for (int i = 0; i < 4; i++) PyBuffer_Release(&b[i]);
+    for (int i = 0; i < 6; i++) PyBuffer_Release(&b[i]);
     if (failed) return NULL;
     Py_RETURN_NONE;
 }
 
+/* What sums start from, by base_score: a score, of which the functions above are undone. */
+static PyObject *py_start(PyObject *self, PyObject *args) {
+    (void)self;
+    float base;
+    int kind;
+    if (!PyArg_ParseTuple(args, "fi", &base, &kind)) return NULL;
+    if (kind == LOGISTIC) base = -logf(1.0f / fminf(fmaxf(base, 1e-6f), 1.0f - 1e-6f) - 1.0f);
+    if (kind == EXPONENTIAL) base = logf(base);
+    return PyFloat_FromDouble(base);
+}
+
 static PyMethodDef methods[] = {
-    {"predict", py_predict, METH_VARARGS, "predict(nodes, roots, rows, scores, base, is_logistic)"},
+    {"predict", py_predict, METH_VARARGS, "predict(nodes, roots, groups, starts, rows, scores, n, kind)"},
+    {"start", py_start, METH_VARARGS, "start(base_score, kind)"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -2,10 +2,11 @@
 
 For one row and 100 trees XGBoost's call takes 45 us. It reads its arguments from JSON, compiles a regular expression,
 and walks all trees to see how deep they are; the row's own way to its leaves takes 3. Here nothing else is done.
-Answers are XGBoost's to the bit: leaves are added in its order, and objectives that need more than a sum, or a sum's
-logistic function, are left to it, as are categories.
+Answers are XGBoost's to the bit: leaves are added in its order. Categories are left to it, and objectives that are not
+listed below.
 
-Source: https://github.com/dmlc/xgboost, src/predictor and src/objective; https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html
+Sources: https://github.com/dmlc/xgboost (src/predictor, src/objective),
+https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ FEW_ROWS = 16
 """Most rows that are answered sooner here; of 32, XGBoost has the time back that it spends before it begins."""
 
 _NODE = np.dtype([("value", "f4"), ("left", "i4"), ("missing", "i4"), ("feature", "i4")])  # that of _walk.c
-_LOGISTIC = {"binary:logistic": True, "reg:logistic": True} | dict.fromkeys(
-    ("reg:squarederror", "reg:squaredlogerror", "reg:absoluteerror", "reg:pseudohubererror", "rank:pairwise")
-    + ("rank:ndcg", "rank:map"),
-    False,
-)
-"""The objectives whose scores are sums of leaves, by whether the logistic function is taken of them."""
+_SUM, _LOGISTIC, _EXPONENTIAL, _SOFTMAX = range(4)  # those of _walk.c
+_ARGMAX = "multi:softmax"
+_KINDS = {
+    **dict.fromkeys(("reg:squarederror", "reg:squaredlogerror", "reg:absoluteerror", "reg:pseudohubererror"), _SUM),
+    **dict.fromkeys(("rank:pairwise", "rank:ndcg", "rank:map", _ARGMAX), _SUM),
+    **dict.fromkeys(("binary:logistic", "reg:logistic"), _LOGISTIC),
+    **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft"), _EXPONENTIAL),
+    "multi:softprob": _SOFTMAX,
+}
+"""What scores are of sums of leaves, by the objective. A class is the place of the largest sum."""
 
 _WIDEST = 1 << 12
 """Most features: sparse rows are made dense."""
@@ -49,30 +54,35 @@ class Walk:
 
     Parameters
     ----------
-    nodes, roots
-        of all trees, of type ``_NODE``; the number of each tree's first node, int32.
+    nodes
+        of all trees, of type ``_NODE``.
+    roots, groups
+        of each tree the number of its first node, and of the output that it adds to, int32.
+    starts
+        what the sum of each output starts from, float32.
     width
         the number of features.
-    base
-        ``base_score``: what a row without trees is answered.
-    is_logistic
-        whether the logistic function is taken of a row's sum.
+    objective
+        one of ``_KINDS``.
     """
 
-    def __init__(self, nodes: np.ndarray, roots: np.ndarray, width: int, base: np.float32, is_logistic: bool) -> None:
-        self._nodes, self._roots, self._base, self._is_logistic = nodes, roots, base, is_logistic
+    def __init__(
+        self, nodes: np.ndarray, roots: np.ndarray, groups: np.ndarray, starts: np.ndarray, width: int, objective: str
+    ) -> None:
         self.width = width
+        self._nodes, self._trees, self._outputs = nodes, (nodes, roots, groups, starts), len(starts)
+        self._kind, self._is_class = _KINDS[objective], objective == _ARGMAX
 
     def predict(self, rows: np.ndarray | sp.csr_array) -> np.ndarray:
-        """As ``Booster.predict`` has it, (n,) float32, of rows (n, width); sparse ones may be narrower.
+        """As ``Booster.predict`` has it, (n,) or (n, classes) float32, of rows (n, width); sparse ones may be narrower.
 
         Missing values are NaN, or absent.
         """
         dense = rows if isinstance(rows, np.ndarray) else _dense(rows, self.width)
-        scores = np.empty(len(dense), np.float32)
+        scores = np.empty((len(dense), self._outputs) if self._outputs > 1 else len(dense), np.float32)
         held = np.require(dense, np.float32, ["C", "A"])
-        _walk.predict(self._nodes, self._roots, held, scores, self._base, self._is_logistic)
-        return scores
+        _walk.predict(*self._trees, held, scores, len(held), self._kind)
+        return scores.argmax(axis=1).astype(np.float32) if self._is_class else scores
 
     def probes(self) -> np.ndarray:
         """Rows (64, width) to compare answers by: their values are those of splits, or just below, or missing."""
@@ -98,19 +108,28 @@ def laid_out(booster: xgb.Booster, rounds: int) -> Walk | None:
     if len(data) > _LARGEST:
         return None
     learner = ubjson.loads(data, _nodes)["learner"]
-    objective, parameters = learner["objective"]["name"], learner["learner_model_param"]
-    bases = np.atleast_1d(json.loads(parameters["base_score"]))
-    if objective not in _LOGISTIC or int(parameters.get("num_target", "1")) > 1 or len(bases) > 1:
-        return None
-    model = learner["gradient_booster"]["model"]
+    model, starts = learner["gradient_booster"]["model"], _starts(learner)
     trees = model["trees"][: model["iteration_indptr"][rounds] if rounds else None]
-    if any(tree is None for tree in trees):
+    if starts is None or any(tree is None for tree in trees):
         return None
     roots = np.cumsum([0, *map(len, trees)], dtype=np.int32)[:-1]
     for nodes, root in zip(trees, roots, strict=True):
         nodes["left"] += np.where(nodes["left"] == -1, 0, root)
         nodes["missing"] += root
-    return Walk(np.concatenate([np.empty(0, _NODE), *trees]), roots, width, np.float32(bases[0]), _LOGISTIC[objective])
+    joined, groups = np.concatenate([np.empty(0, _NODE), *trees]), np.array(model["tree_info"][: len(trees)], np.int32)
+    return Walk(joined, roots, groups, starts, width, learner["objective"]["name"])
+
+
+def _starts(learner: dict[str, Any]) -> np.ndarray | None:
+    """What the sum of each output starts from, float32; None where outputs are more than functions of sums."""
+    objective, parameters = learner["objective"]["name"], learner["learner_model_param"]
+    outputs = max(int(parameters["num_class"]), 1)
+    bases = np.atleast_1d(json.loads(parameters["base_score"]))
+    if objective not in _KINDS or int(parameters.get("num_target", "1")) > 1:
+        return None
+    if (outputs > 1) != objective.startswith("multi:") or len(bases) not in (1, outputs):
+        return None
+    return np.array([_walk.start(base, _KINDS[objective]) for base in np.resize(bases, outputs)], np.float32)
 
 
 def _nodes(members: dict[str, Any]) -> Any:
@@ -120,9 +139,8 @@ def _nodes(members: dict[str, Any]) -> Any:
     the left one, and both after their parent.
     """
     left, right = members.get("left_children"), members.get("right_children")
-    if not (
-        isinstance(left, np.ndarray) and isinstance(right, np.ndarray)
-    ):  # an attribute may have the name, as a text
+    # (attributes, which are texts, may have any name)
+    if not isinstance(left, np.ndarray) or not isinstance(right, np.ndarray):
         return members
     inner = np.flatnonzero(left != -1)
     if np.any(members["split_type"]) or (left[inner] <= inner).any() or (right[inner] != left[inner] + 1).any():

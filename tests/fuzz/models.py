@@ -166,9 +166,11 @@ def _walk_of_xgboost() -> Target:
     def check(data: bytes) -> None:
         numbers = np.frombuffer(bytes((data + bytes(32))[:32]), np.int8).astype(np.int32)
         nodes = np.resize(numbers[8:], 4 * (int(numbers[0]) % 7)).view(_NODE)
-        roots, rows = numbers[4 : 4 + numbers[1] % 4], _random(2, 1 + int(numbers[2]) % 4)
+        trees = int(numbers[1]) % 4
+        roots, groups, starts = numbers[4 : 4 + trees], numbers[7 : 7 + trees], _random(1 + int(numbers[2]) % 3)
+        rows, scores = _random(2, 1 + int(numbers[2]) % 4), np.empty((2, len(starts)), np.float32)
         with contextlib.suppress(ValueError):
-            _walk.predict(nodes, roots, rows, np.empty(2, np.float32), 0.5, numbers[3] % 2)
+            _walk.predict(nodes, roots, groups, starts, rows, scores, 2, numbers[3] % 4)
 
     return Target([bytes([6, 1, 3]) + bytes(5) + bytes([0, 1, 2, 0, 0, 255, 0, 0]), bytes(32)], check)
 

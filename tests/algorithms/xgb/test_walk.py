@@ -39,12 +39,18 @@ WALKED = {
     "pruned": {"tree_method": "approx", "gamma": 0.5},
     "exact": {"tree_method": "exact", "gamma": 0.5},
     "one leaf": {"max_depth": 1, "gamma": 1e9},
+    "classes": {"objective": "multi:softmax", "num_class": 3},
+    "probabilities": {"objective": "multi:softprob", "num_class": 3, "eta": 2},
+    "two classes": {"objective": "multi:softprob", "num_class": 2, "base_score": 0.5},
+    "forests of classes": {"objective": "multi:softprob", "num_class": 3, "num_parallel_tree": 2, "subsample": 0.5},
+    "counts": {"objective": "count:poisson"},
+    "positive numbers": {"objective": "reg:gamma", "base_score": 3},
+    "amounts": {"objective": "reg:tweedie"},
+    "hazards": {"objective": "survival:cox"},
+    "times": {"objective": "survival:aft"},
 }
 
 ASKED = {
-    "classes": {"objective": "multi:softmax", "num_class": 3},
-    "probabilities": {"objective": "multi:softprob", "num_class": 3},
-    "counts": {"objective": "count:poisson"},
     "hinge": {"objective": "binary:hinge"},
     "quantiles": {"objective": "reg:quantileerror", "quantile_alpha": [0.2, 0.8]},
     "categories": {"max_cat_to_onehot": 2},
@@ -64,8 +70,12 @@ def some_rows(count: int, seed: int = 1) -> np.ndarray:
 def trained(parameters: dict, kind: str = "", rounds: int = 20) -> xgb.Booster:
     features = some_rows(500, seed=0)
     labels = np.nan_to_num(features[:, 2] % 3 > features[:, 0]).astype(np.float32)
+    if parameters.get("objective") in ("reg:gamma", "survival:cox", "survival:aft"):
+        labels += 1
     types = ["c" if kind == "categories" and column == 2 else "q" for column in range(WIDTH)]
     matrix = xgb.DMatrix(features, labels, feature_types=types, enable_categorical=True)
+    if parameters.get("objective") == "survival:aft":
+        matrix.set_info(label_lower_bound=labels, label_upper_bound=labels)
     return library(parameters, matrix, rounds)
 
 
@@ -173,7 +183,8 @@ def test_trees_are_not_walked_where_answers_would_differ(monkeypatch):
     booster = trained(WALKED["logistic"])
     own = laid_out(booster, 0)
     assert own is not None
-    other = Walk(own._nodes, own._roots, own.width, own._base * np.float32(1 + 1e-6), is_logistic=True)
+    nodes, roots, groups, starts = own._trees
+    other = Walk(nodes, roots, groups, starts * np.float32(1 + 1e-6), own.width, "binary:logistic")
     for found, is_used in ((own, True), (other, False)):
         monkeypatch.setattr(in_place, "laid_out", lambda booster, rounds, found=found: found)
         predictor = InPlace(booster, 0)
@@ -186,6 +197,7 @@ def test_trees_are_not_walked_where_answers_would_differ(monkeypatch):
 )
 def test_nodes_that_do_not_exist_are_refused(node):
     nodes = np.array([node, (1.0, -1, 0, 0), (2.0, -1, 0, 0)], walk._NODE)
-    own = Walk(nodes, np.zeros(1, np.int32), 1, np.float32(0), is_logistic=False)
+    nothing = np.zeros(1, np.int32)
+    own = Walk(nodes, nothing, nothing, np.zeros(1, np.float32), 1, "reg:squarederror")
     with pytest.raises(ValueError, match="does not exist"):
         own.predict(np.zeros((1, 1), np.float32))
