@@ -10,7 +10,7 @@
 
 typedef struct {
     float value;     /* of a leaf; else what a row's value is compared with */
-    int32_t left;    /* the node for values below it, right before that for all others; -1 in a leaf */
+    int32_t left;    /* the node for values below it, before that for all others; -1 in a leaf */
     int32_t missing; /* the node for rows without the value */
     int32_t feature;
 } Node;
