@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,9 +30,9 @@ _BLOCK_SCORES = 1 << 19  # scores of a block: 2 MB of float32
 BLOCK_ROWS = 8192
 _PARTS = 4  # of dense rows, at least, where the products of each are worth it
 _PART_OPERATIONS = 1e7  # a quarter of a millisecond, ten times what it takes to hand a part to another thread
-_SMALL_PICKS = 1 << 12  # up to here a dense matrix is quicker than setting up a sparse one
+_SMALL_PICKS = 1 << 21  # multiplications up to which a dense matrix is quicker than setting up a sparse one
+_FEW_CENTERS = 32  # of which BLAS is slow at making the products in their order
 _MOST_TOGETHER = 1 << 20  # numbers in the centers of all starts that are followed beside each other: 8 MB
-_FEW_CENTERS = 16  # and of so few centers BLAS is as fast with the zeros as SciPy without
 _TAME_NORM = 1e30  # squared norms up to here leave float32 room for products
 _TAME_SPREAD = 1e-3  # least share of the variance in the squared norms that float32 can resolve well
 
@@ -81,6 +81,11 @@ class Points:
         return sum(block.features.shape[0] for block in self.blocks)
 
     @cached_property
+    def starts(self) -> np.ndarray:
+        """Numbers of the first rows of the blocks, and that of all rows, (blocks + 1,)."""
+        return np.cumsum([0, *(block.features.shape[0] for block in self.blocks)])
+
+    @cached_property
     def norms(self) -> np.ndarray:
         """Squared norms, shape (n,), float64."""
         return np.concatenate([block.norms for block in self.blocks])
@@ -100,12 +105,11 @@ class Points:
         """The rows at ``indices``, dense: shape (len(indices), d), float64."""
         if len(self.blocks) == 1:
             return _dense(self.blocks[0].features[indices].astype(np.float64))
-        starts = np.cumsum([0, *(block.features.shape[0] for block in self.blocks)])
         found = np.empty((len(indices), self.blocks[0].features.shape[1]))
-        owners = np.searchsorted(starts, indices, side="right") - 1
+        owners = np.searchsorted(self.starts, indices, side="right") - 1
         for at in np.unique(owners):
             mine = owners == at
-            found[mine] = _dense(self.blocks[at].features[indices[mine] - starts[at]])
+            found[mine] = _dense(self.blocks[at].features[indices[mine] - self.starts[at]])
         return found
 
     def scored(
@@ -122,7 +126,8 @@ class Points:
         half_norms = (squared_norms(centers) if norms is None else norms)[:, None] / 2
         narrow = np.float32 if half_norms.max() < _TAME_NORM else np.float64
         kinds = {block.features.dtype: np.result_type(block.features.dtype, narrow) for block in self.blocks}
-        prepared = {kind: (centers.astype(kind), half_norms.astype(kind)) for kind in set(kinds.values())}
+        order: Literal["C", "F"] = "F" if self.blocks[0].is_sparse else "C"  # as products read them
+        prepared = {kind: (centers.astype(kind, order), half_norms.astype(kind)) for kind in set(kinds.values())}
 
         def use(start: int, part: Block) -> R:
             lines, halves = prepared[kinds[part.features.dtype]]
@@ -132,18 +137,17 @@ class Points:
 
         return mapped(use, self.parts(min(max(_BLOCK_SCORES // len(centers), 64), BLOCK_ROWS), len(centers)))
 
-    def parts(self, step: int, centers: int) -> list[tuple[int, Block]]:
+    def parts(self, step: int, centers: int, *, sparse: bool = True) -> list[tuple[int, Block]]:
         """The rows in parts of at most ``step``, each with the number of its first row; of dense ones for whose
         products with so many centers a few threads are worth it, some more. The division does not depend on the number
-        of threads, and so not what rounding makes of these products."""
+        of threads, and so not what rounding makes of these products. Without those of sparse blocks if they are not
+        asked for."""
         parts: list[tuple[int, Block]] = []
-        start = 0
-        for block in self.blocks:
-            bounds = _bounds(block, step, centers)
+        for start, block in zip(self.starts.tolist(), self.blocks, strict=False):
+            bounds = _bounds(block, step, centers) if sparse or not block.is_sparse else []
             for first, last in itertools.pairwise(bounds):
                 whole = len(bounds) == 2
                 parts.append((start + first, block if whole else Block(*(values[first:last] for values in block))))
-            start += bounds[-1]
         return parts
 
 
@@ -159,9 +163,9 @@ def _bounds(block: Block, step: int, centers: int) -> list[int]:
 
 def _products(lines: np.ndarray, features: Features) -> np.ndarray:
     """Products (k, n), in C's order, of centers (k, d) with rows (n, d)."""
-    if isinstance(features, np.ndarray):
+    if isinstance(features, np.ndarray) and len(lines) > _FEW_CENTERS:
         return lines @ features.T
-    return np.ascontiguousarray((features @ np.ascontiguousarray(lines.T)).T)
+    return np.ascontiguousarray((features @ lines.T).T)
 
 
 def _block(features: Features, weights: np.ndarray) -> Block:
@@ -246,13 +250,12 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
 
     def of_part(start: int, part: Block) -> np.ndarray:
         own = several[:, start : start + len(part.weights)]
-        return np.asarray(_picks(own, part.weights.astype(part.features.dtype), size) @ part.features)
+        return np.asarray(_picks(own, part.weights.astype(part.features.dtype), size, width) @ part.features)
 
-    parts = points.parts(BLOCK_ROWS, size)
     # Sums in float32 of one bounded part at a time keep its precision; across parts they add up in float64.
-    for found in mapped(of_part, [part for part in parts if not part[1].is_sparse]):
+    for found in mapped(of_part, points.parts(BLOCK_ROWS, size, sparse=False)):
         totals += found
-    for start, block in parts:
+    for start, block in zip(points.starts, points.blocks, strict=False):
         for line in several[:, start : start + len(block.weights)] if block.is_sparse else ():
             _add_sparse(totals, block, line)
     masses = np.array([np.bincount(line, points.weights, k) for line in lines])
@@ -270,10 +273,11 @@ def _add_sparse(totals: np.ndarray, block: Block, labels: np.ndarray) -> None:
     np.add.at(totals.T.reshape(-1), places, features.data * np.repeat(block.weights, lengths))
 
 
-def _picks(labels: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray | sp.csc_array:
-    """The matrix (size, n) that has each row's weight in the lines of its labels (sets, n)."""
+def _picks(labels: np.ndarray, weights: np.ndarray, size: int, width: int) -> np.ndarray | sp.csc_array:
+    """The matrix (size, n) that has each row's weight in the lines of its labels (sets, n), to be multiplied with rows
+    of so many features."""
     sets, count = labels.shape
-    if size > _FEW_CENTERS and count * size > _SMALL_PICKS:
+    if count * size * width > _SMALL_PICKS:
         pointers = np.arange(0, labels.size + 1, sets)
         return sp.csc_array((np.repeat(weights, sets), labels.T.ravel(), pointers), shape=(size, count))
     picks = np.zeros((size, count), weights.dtype)
