@@ -258,7 +258,7 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
     for start, block in zip(points.starts, points.blocks, strict=False):
         for line in several[:, start : start + len(block.weights)] if block.is_sparse else ():
             _add_sparse(totals, block, line)
-    masses = np.array([np.bincount(line, points.weights, k) for line in lines])
+    masses = np.bincount(several.ravel(), np.tile(points.weights, len(lines)), size)
     shape = labels.shape[:-1]
     return totals.reshape(*shape, k, width), masses.reshape(*shape, k)
 
@@ -407,8 +407,10 @@ def lloyds(points: Points, starts: Sequence[np.ndarray], *, max_iter: int, tol: 
                 still.append(place)
         if not still or iteration == max_iter:
             break
-        going = [going[place] for place in still]
-        centers = _means(points, Nearest(found.labels[still], found.distances[still]), len(starts[0]))
+        if len(still) < len(going):
+            going = [going[place] for place in still]
+            found = Nearest(found.labels[still], found.distances[still])
+        centers = _means(points, found, len(starts[0]))
     return best
 
 
