@@ -20,6 +20,8 @@ from threadpoolctl import ThreadpoolController
 
 R = TypeVar("R")
 
+_WORKERS: ContextVar[Workers | None] = ContextVar("workers", default=None)
+
 SMALL_PRODUCT = 1e8
 """Floating-point operations below which a matrix product is over before a second thread has begun."""
 
@@ -67,9 +69,6 @@ def mapped(function: Callable[..., R], arguments: Sequence[tuple[Any, ...]]) -> 
     if found is None or len(arguments) < 2:
         return [function(*each) for each in arguments]
     return list(found.pool.map(function, *zip(*arguments, strict=True)))
-
-
-_WORKERS: ContextVar[Workers | None] = ContextVar("workers", default=None)
 
 
 def squared(rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

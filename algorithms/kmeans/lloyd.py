@@ -338,8 +338,9 @@ def _with_candidates(
     points: Points, candidates: np.ndarray, closest: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Squared distances to the nearest center, (sets, n) ``closest``, if one of some candidates (sets * draws, d) of
-    its set becomes one, (sets, draws, rows), and their weighted sums, (sets, draws); for each part of the rows."""
-    sets = len(closest)
+    its set becomes one, (sets, draws, rows), and their sums, weighted as a share of the largest weight, (sets, draws);
+    for each part of the rows."""
+    sets, heaviest = len(closest), points.weights.max()
 
     def of_part(start: int, block: Block, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores *= -2
@@ -347,7 +348,7 @@ def _with_candidates(
         distances = np.maximum(scores, 0, out=scores).reshape(sets, -1, scores.shape[1])
         before = closest[:, None, start : start + scores.shape[1]]
         np.minimum(distances, before.astype(scores.dtype), out=distances)
-        return distances, distances @ block.weights.astype(scores.dtype)
+        return distances, distances @ (block.weights / heaviest).astype(scores.dtype)
 
     return points.scored(candidates, of_part)
 

@@ -28,6 +28,13 @@ def test_the_state_does_not_grow_with_the_stream(monkeypatch):
 # Clustering in memory
 
 
+@pytest.mark.parametrize(("scale", "weight"), [(1e13, 1e15), (1e-14, 1e-25)])
+def test_starts_of_heavy_or_light_rows_are_far_from_each_other(scale, weight):
+    X, labels = blobs()
+    found = plus_plus(Points.of(X * np.float32(scale), np.full(len(X), weight)), 6, rng()) / scale
+    assert len(set(labels[nearest(Points.of(found.astype(np.float32)), X.astype(np.float64)).labels])) == 6
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_any_number_of_threads_finds_the_same_clusters(sparse):
     X = np.random.default_rng(0).normal(size=(9000, 300)).astype(np.float32)
