@@ -8,12 +8,19 @@ lost its processor: then such products take a hundred times as long.
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
+
+R = TypeVar("R")
+
+_WORKERS: ContextVar[Workers | None] = ContextVar("workers", default=None)
 
 SMALL_PRODUCT = 1e8
 """Floating-point operations below which a matrix product is over before a second thread has begun."""
@@ -27,6 +34,41 @@ def threads_for(operations: float, small: float = SMALL_PRODUCT) -> AbstractCont
 def blas_threads() -> int:
     """Threads that BLAS may divide a product among."""
     return min((library["num_threads"] for library in _libraries().info() if library["user_api"] == "blas"), default=1)
+
+
+class Workers(NamedTuple):
+    """Threads of Python that compute beside each other, each with BLAS to itself."""
+
+    pool: Executor
+    threads: int
+
+
+@contextmanager
+def side_by_side(threads: int) -> Iterator[None]:
+    """Within, ``workers`` are so many threads, and BLAS has one in each. So what is between products is done beside
+    each other, too, and none of BLAS' threads waits for another in a busy loop."""
+    if threads <= 1 or _WORKERS.get() is not None:
+        yield
+        return
+    with threads_for(0), ThreadPoolExecutor(threads) as pool:
+        token = _WORKERS.set(Workers(pool, threads))
+        try:
+            yield
+        finally:
+            _WORKERS.reset(token)
+
+
+def workers() -> Workers | None:
+    """Those of ``side_by_side``; None outside, and where there is one thread."""
+    return _WORKERS.get()
+
+
+def mapped(function: Callable[..., R], arguments: Sequence[tuple[Any, ...]]) -> list[R]:
+    """What ``function`` returns for each of the arguments, in order; by the ``workers`` where there are some."""
+    found = workers()
+    if found is None or len(arguments) < 2:
+        return [function(*each) for each in arguments]
+    return list(found.pool.map(function, *zip(*arguments, strict=True)))
 
 
 def squared(rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -25,6 +25,10 @@ from recordio.batches import Batch, Features, concatenate
 _PART_BYTES, _MOST_SMALL = 1 << 20, 64
 """Smaller parts are joined once they have so many bytes together, or are so many: small batches make no long list."""
 
+_ROOM, _LEAST_ROOM = 3, 16 << 20
+"""Times what a cut leaves, and bytes, that are held before it at least: cuts are few, and what is read later finds
+memory that was used before, where fresh memory is cleared by the kernel first."""
+
 
 class _Part(NamedTuple):
     rows: Batch  # n of them
@@ -42,8 +46,9 @@ class Reservoir:
     Rows are not copied until the sample is cut back.
 
     Args:
-        capacity: bytes of rows and keys that are held before a cut.
-        size: rows that a cut leaves, however large they are. If it is None, a cut leaves half, until they fit.
+        capacity: most bytes of rows and keys that are held before a cut.
+        size: rows that a cut leaves, however large they are; it is made once several times as many are held. If it is
+            None, a cut leaves half, until they fit.
     """
 
     def __init__(self, rng: np.random.Generator, capacity: int, size: int | None = None) -> None:
@@ -157,8 +162,14 @@ class Reservoir:
         self._bytes = sum(sizes)
         self._small = list(itertools.takewhile(lambda size: size < _PART_BYTES, reversed(sizes)))[::-1]
 
+    def _room(self) -> int:
+        """Bytes that may be held before a cut."""
+        if self.size is None or not (held := len(self)):
+            return self._capacity
+        return min(self._capacity, max(_LEAST_ROOM, _ROOM * self.size * self._bytes // held))
+
     def _fit(self) -> None:
-        while self._bytes > self._capacity and len(self) > 1:
+        while self._bytes > self._room() and len(self) > 1:
             self._limit = self._limit_of(self.size or len(self) // 2)
             self._hold(_below(part, self._limit) for part in self._parts)
             if self.size is not None:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from algorithms.common.blas import threads_for
+from algorithms.common.blas import blas_threads, side_by_side, threads_for
 from algorithms.common.reservoir import Reservoir
 from algorithms.kmeans.copies import MOST_MERGED, merged, without_copies
 from algorithms.kmeans.lloyd import BLOCK_ROWS, Clustering, Points, breathe, lloyd, lloyds, plus_pluses, uniform
 from algorithms.kmeans.narrow import CHUNK, Coordinates, occurring, only
-from algorithms.kmeans.sizes import SMALL_PRODUCT, more_starts, small_rows, width
+from algorithms.kmeans.sizes import MOST_THREADS, SMALL_PRODUCT, more_starts, small_rows, width
 from algorithms.kmeans.state import State
 from recordio.batches import Features
 
@@ -61,7 +61,7 @@ def finalize(
     if not 1 <= k <= min(state.size, state.rows):
         raise ValueError(f"k is {k}, with {state.size} working centers and {state.rows} rows")
     sample = state.sample.smaller(state.sample_size)
-    with threads_for(_operations(state, sample, k), SMALL_PRODUCT):
+    with side_by_side(min(blas_threads(), MOST_THREADS)), threads_for(_operations(state, sample, k), SMALL_PRODUCT):
         if within is not None and len(state.sample) < min(state.rows, state.sample_size):
             working = state.weighted_centers()
             starts = _shrink(state, k, options, rng, log, stopped)

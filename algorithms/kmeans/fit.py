@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from algorithms.common.blas import threads_for
+from algorithms.common.blas import blas_threads, side_by_side, threads_for
 from algorithms.common.hosts import any_host, from_leader, total
 from algorithms.errors import TrainingDataError, TrainingStopped
 from algorithms.events import Progress, Throughput
@@ -20,7 +20,7 @@ from algorithms.interface import Hosts, Job, Stream
 from algorithms.kmeans.checkpoints import Place, join, resume, to_checkpoint
 from algorithms.kmeans.final import Options, finalize
 from algorithms.kmeans.lloyd import Clustering
-from algorithms.kmeans.sizes import SMALL_PRODUCT, extra_centers, sample_rows, trials, width
+from algorithms.kmeans.sizes import MOST_THREADS, SMALL_PRODUCT, extra_centers, sample_rows, trials, width
 from algorithms.kmeans.state import State
 from recordio.batches import Features
 
@@ -135,9 +135,10 @@ def _one_epoch(state: State, place: Place, hyperparameters: KMeansHyperparameter
     """Move the working centers by every row once, or until a stop; the sample is of the last epoch."""
     keep = place.passed.epoch == hyperparameters.epochs - 1
     size = hyperparameters.mini_batch_size
-    for features in place.passed.read(stream, size, job, lambda: to_checkpoint(state, place)):
-        times = place.began + place.passed.places + 1
-        _tell(place, features, see(state, hyperparameters.k, features, times, keep=keep), size, job)
+    with side_by_side(min(blas_threads(), MOST_THREADS)):
+        for features in place.passed.read(stream, size, job, lambda: to_checkpoint(state, place)):
+            times = place.began + place.passed.places + 1
+            _tell(place, features, see(state, hyperparameters.k, features, times, keep=keep), size, job)
     if place.passed.stopped:
         return
     place.began += place.passed.rows

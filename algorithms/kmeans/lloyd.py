@@ -12,21 +12,27 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.common.blas import mapped
 from recordio.batches import Features
+
+R = TypeVar("R")
 
 _BLOCK_SCORES = 1 << 19  # scores of a block: 2 MB of float32
 BLOCK_ROWS = 8192
-_SMALL_PICKS = 1 << 12  # up to here a dense matrix is quicker than setting up a sparse one
+_PARTS = 4  # of dense rows, at least, where the products of each are worth it
+_PART_OPERATIONS = 1e7  # a quarter of a millisecond, ten times what it takes to hand a part to another thread
+_SMALL_PICKS = 1 << 21  # multiplications up to which a dense matrix is quicker than setting up a sparse one
+_FEW_CENTERS = 32  # of which BLAS is slow at making the products in their order
 _MOST_TOGETHER = 1 << 20  # numbers in the centers of all starts that are followed beside each other: 8 MB
-_FEW_CENTERS = 16  # and of so few centers BLAS is as fast with the zeros as SciPy without
 _TAME_NORM = 1e30  # squared norms up to here leave float32 room for products
 _TAME_SPREAD = 1e-3  # least share of the variance in the squared norms that float32 can resolve well
 
@@ -75,6 +81,11 @@ class Points:
         return sum(block.features.shape[0] for block in self.blocks)
 
     @cached_property
+    def starts(self) -> np.ndarray:
+        """Numbers of the first rows of the blocks, and that of all rows, (blocks + 1,)."""
+        return np.cumsum([0, *(block.features.shape[0] for block in self.blocks)])
+
+    @cached_property
     def norms(self) -> np.ndarray:
         """Squared norms, shape (n,), float64."""
         return np.concatenate([block.norms for block in self.blocks])
@@ -94,33 +105,67 @@ class Points:
         """The rows at ``indices``, dense: shape (len(indices), d), float64."""
         if len(self.blocks) == 1:
             return _dense(self.blocks[0].features[indices].astype(np.float64))
-        starts = np.cumsum([0, *(block.features.shape[0] for block in self.blocks)])
         found = np.empty((len(indices), self.blocks[0].features.shape[1]))
-        owners = np.searchsorted(starts, indices, side="right") - 1
+        owners = np.searchsorted(self.starts, indices, side="right") - 1
         for at in np.unique(owners):
             mine = owners == at
-            found[mine] = _dense(self.blocks[at].features[indices[mine] - starts[at]])
+            found[mine] = _dense(self.blocks[at].features[indices[mine] - self.starts[at]])
         return found
 
-    def scores(self, centers: np.ndarray, norms: np.ndarray | None = None) -> Iterator[tuple[Block, np.ndarray]]:
-        """Blocks small enough for the cache, each with its scores of shape (rows, k), which the caller may change.
+    def scored(
+        self,
+        centers: np.ndarray,
+        function: Callable[[int, Block, np.ndarray], R],
+        norms: np.ndarray | None = None,
+    ) -> list[R]:
+        """What ``function`` makes of each of the blocks small enough for the cache, in order: it is given the number of
+        the block's first row, the block, and the scores (k, rows), which it may change.
 
         ``norms``, (k,), are the squared ones of the centers where these have more features than the rows given here.
         """
-        step = min(max(_BLOCK_SCORES // len(centers), 64), BLOCK_ROWS)
-        half_norms = (squared_norms(centers) if norms is None else norms) / 2
+        half_norms = (squared_norms(centers) if norms is None else norms)[:, None] / 2
         narrow = np.float32 if half_norms.max() < _TAME_NORM else np.float64
-        kind, columns, halves = None, centers.T, half_norms
-        for block in self.blocks:
-            if kind != (kind := np.result_type(block.features.dtype, narrow)):
-                order: Literal["C", "F"] = "C" if block.is_sparse else "F"  # what each kind of product reads fastest
-                columns, halves = centers.T.astype(kind, order=order), half_norms.astype(kind)
-            count = block.features.shape[0]
-            for start in range(0, count, step):
-                part = block if count <= step else Block(*(values[start : start + step] for values in block))
-                scores = np.asarray(part.features @ columns)
-                scores -= halves
-                yield part, scores
+        kinds = {block.features.dtype: np.result_type(block.features.dtype, narrow) for block in self.blocks}
+        order: Literal["C", "F"] = "F" if self.blocks[0].is_sparse else "C"  # as products read them
+        prepared = {kind: (centers.astype(kind, order), half_norms.astype(kind)) for kind in set(kinds.values())}
+
+        def use(start: int, part: Block) -> R:
+            lines, halves = prepared[kinds[part.features.dtype]]
+            scores = _products(lines, part.features)
+            scores -= halves
+            return function(start, part, scores)
+
+        return mapped(use, self.parts(min(max(_BLOCK_SCORES // len(centers), 64), BLOCK_ROWS), len(centers)))
+
+    def parts(self, step: int, centers: int, *, sparse: bool = True) -> list[tuple[int, Block]]:
+        """The rows in parts of at most ``step``, each with the number of its first row; of dense ones for whose
+        products with so many centers a few threads are worth it, some more. The division does not depend on the number
+        of threads, and so not what rounding makes of these products. Without those of sparse blocks if they are not
+        asked for."""
+        parts: list[tuple[int, Block]] = []
+        for start, block in zip(self.starts.tolist(), self.blocks, strict=False):
+            bounds = _bounds(block, step, centers) if sparse or not block.is_sparse else []
+            for first, last in itertools.pairwise(bounds):
+                whole = len(bounds) == 2
+                parts.append((start + first, block if whole else Block(*(values[first:last] for values in block))))
+        return parts
+
+
+def _bounds(block: Block, step: int, centers: int) -> list[int]:
+    """The first row of each part of a block, and the number of all; see ``Points.parts``."""
+    count, width = block.features.shape
+    if block.is_sparse:  # parts of it are copies
+        return [*range(0, count, step), count]
+    worth = int(2.0 * count * width * centers / _PART_OPERATIONS)
+    number = max(-(-count // step), min(worth, _PARTS), 1)
+    return [count * part // number for part in range(number + 1)]
+
+
+def _products(lines: np.ndarray, features: Features) -> np.ndarray:
+    """Products (k, n), in C's order, of centers (k, d) with rows (n, d)."""
+    if isinstance(features, np.ndarray) and len(lines) > _FEW_CENTERS:
+        return lines @ features.T
+    return np.ascontiguousarray((features @ lines.T).T)
 
 
 def _block(features: Features, weights: np.ndarray) -> Block:
@@ -166,17 +211,28 @@ def _nearest_of_each(points: Points, centers: np.ndarray, sets: int, norms: np.n
 
     One product with all sets takes little longer than with one: reading the rows is most of the work of few centers.
     """
-    labels, distances = [], []
-    for block, scores in points.scores(centers, norms):
-        rows, k = len(scores), len(centers) // sets
-        best = scores.reshape(rows, sets, k).argmax(axis=2)
-        labels.append(best.T)
-        highest = scores.ravel().take(best + np.arange(0, scores.size, k).reshape(rows, sets))
-        distances.append(block.norms - 2.0 * highest.T)
-    return Nearest(_joined(labels), np.maximum(_joined(distances), 0))
+    k = len(centers) // sets
+
+    def best_of(start: int, block: Block, scores: np.ndarray) -> Nearest:
+        labels, highest = _highest(scores.reshape(sets, k, -1))
+        return Nearest(labels, np.maximum(block.norms - 2.0 * highest, 0))
+
+    labels, distances = zip(*points.scored(centers, best_of, norms), strict=True)
+    return Nearest(_joined(labels), _joined(distances))
 
 
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
+def _highest(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of scores (sets, k, n) the number of the highest of each k, of several the first, and that score: both (sets, n).
+
+    Passes over all scores, where argmax would have a loop of its own for each few of them.
+    """
+    k = scores.shape[1]
+    highest = scores.max(axis=1)
+    places = np.arange(k - 1, -1, -1, dtype=np.min_scalar_type(k))[:, None]
+    return k - 1 - (places * (scores == highest[:, None])).max(axis=1).astype(np.intp), highest
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
@@ -191,21 +247,18 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
     width = points.blocks[0].features.shape[1]
     # Of sparse rows a feature's sums stand together, as the products of the next iteration read them.
     totals = np.zeros((width, size)).T if points.blocks[0].is_sparse else np.zeros((size, width))
-    start = 0
-    for block in points.blocks:
-        count = block.features.shape[0]
-        own = several[:, start : start + count]
-        start += count
-        if block.is_sparse:
-            for line in own:
-                _add_sparse(totals, block, line)
-            continue
-        # Sums in float32 of one bounded block at a time keep its precision; across blocks they add up in float64.
-        for first in range(0, count, BLOCK_ROWS):
-            weights = block.weights[first : first + BLOCK_ROWS].astype(block.features.dtype)
-            picks = _picks(own[:, first : first + BLOCK_ROWS], weights, size)
-            totals += np.asarray(picks @ block.features[first : first + BLOCK_ROWS])
-    masses = np.array([np.bincount(line, points.weights, k) for line in lines])
+
+    def of_part(start: int, part: Block) -> np.ndarray:
+        own = several[:, start : start + len(part.weights)]
+        return np.asarray(_picks(own, part.weights.astype(part.features.dtype), size, width) @ part.features)
+
+    # Sums in float32 of one bounded part at a time keep its precision; across parts they add up in float64.
+    for found in mapped(of_part, points.parts(BLOCK_ROWS, size, sparse=False)):
+        totals += found
+    for start, block in zip(points.starts, points.blocks, strict=False):
+        for line in several[:, start : start + len(block.weights)] if block.is_sparse else ():
+            _add_sparse(totals, block, line)
+    masses = np.bincount(several.ravel(), np.tile(points.weights, len(lines)), size)
     shape = labels.shape[:-1]
     return totals.reshape(*shape, k, width), masses.reshape(*shape, k)
 
@@ -220,10 +273,11 @@ def _add_sparse(totals: np.ndarray, block: Block, labels: np.ndarray) -> None:
     np.add.at(totals.T.reshape(-1), places, features.data * np.repeat(block.weights, lengths))
 
 
-def _picks(labels: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray | sp.csc_array:
-    """The matrix (size, n) that has each row's weight in the lines of its labels (sets, n)."""
+def _picks(labels: np.ndarray, weights: np.ndarray, size: int, width: int) -> np.ndarray | sp.csc_array:
+    """The matrix (size, n) that has each row's weight in the lines of its labels (sets, n), to be multiplied with rows
+    of so many features."""
     sets, count = labels.shape
-    if size > _FEW_CENTERS and count * size > _SMALL_PICKS:
+    if count * size * width > _SMALL_PICKS:
         pointers = np.arange(0, labels.size + 1, sets)
         return sp.csc_array((np.repeat(weights, sets), labels.T.ravel(), pointers), shape=(size, count))
     picks = np.zeros((size, count), weights.dtype)
@@ -250,7 +304,7 @@ def plus_pluses(points: Points, k: int, rng: np.random.Generator, count: int) ->
 def _plus_plus(
     points: Points, k: int, rng: np.random.Generator, count: int, chosen: np.ndarray | None = None
 ) -> np.ndarray:
-    weights, norms = points.weights, points.norms
+    weights = points.weights
     draws, sets = 2 + int(np.log(k)), np.arange(count)
     if chosen is None or not len(chosen):
         first = points.rows(_drawn(np.broadcast_to(weights, (count, len(weights))), 1, rng)[:, 0])
@@ -268,19 +322,35 @@ def _plus_plus(
             break
         drawn = _drawn(potential, draws, rng)
         candidates = points.rows(drawn.ravel())
-        scores = np.concatenate([scores.T for _, scores in points.scores(candidates)], axis=1)
-        after = (norms - 2.0 * scores).reshape(count, draws, -1)
-        np.maximum(after, 0, out=after)
-        np.minimum(after, closest[:, None], out=after)
-        left = after @ weights
+        after, sums_of_parts = zip(*_with_candidates(points, candidates, closest), strict=True)
+        left = np.sum(sums_of_parts, axis=0, dtype=np.float64)
         # The first of those that are as good but for rounding: of two rows beside each other either is often.
         best = np.argmax(left <= left.min(axis=1, keepdims=True) * (1 + _ALIKE), axis=1)
         # A row has no distance to itself or to its copies, whatever rounding says: never choose it twice.
-        closest = after[sets, best]
+        closest = _joined([part[sets, best] for part in after]).astype(np.float64)
         closest[closest <= points.rounding] = 0
         closest[sets, drawn[sets, best]] = 0
         picked.append(candidates.reshape(count, draws, candidates.shape[1])[sets, best])
     return np.stack(picked, axis=1)
+
+
+def _with_candidates(
+    points: Points, candidates: np.ndarray, closest: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Squared distances to the nearest center, (sets, n) ``closest``, if one of some candidates (sets * draws, d) of
+    its set becomes one, (sets, draws, rows), and their sums, weighted as a share of the largest weight, (sets, draws);
+    for each part of the rows."""
+    sets, heaviest = len(closest), points.weights.max()
+
+    def of_part(start: int, block: Block, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores *= -2
+        scores += block.norms.astype(scores.dtype)
+        distances = np.maximum(scores, 0, out=scores).reshape(sets, -1, scores.shape[1])
+        before = closest[:, None, start : start + scores.shape[1]]
+        np.minimum(distances, before.astype(scores.dtype), out=distances)
+        return distances, distances @ (block.weights / heaviest).astype(scores.dtype)
+
+    return points.scored(candidates, of_part)
 
 
 def _drawn(weights: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
@@ -338,8 +408,10 @@ def lloyds(points: Points, starts: Sequence[np.ndarray], *, max_iter: int, tol: 
                 still.append(place)
         if not still or iteration == max_iter:
             break
-        going = [going[place] for place in still]
-        centers = _means(points, Nearest(found.labels[still], found.distances[still]), len(starts[0]))
+        if len(still) < len(going):
+            going = [going[place] for place in still]
+            found = Nearest(found.labels[still], found.distances[still])
+        centers = _means(points, found, len(starts[0]))
     return best
 
 
@@ -392,13 +464,13 @@ def _where_needed(points: Points, centers: np.ndarray, count: int, rng: np.rando
 
 def _least_useful(points: Points, centers: np.ndarray, count: int) -> np.ndarray:
     """The centers whose rows would lose least by moving to their second nearest, no two of them neighbours."""
-    use = np.zeros(len(centers))
-    for block, scores in points.scores(centers):
-        rows = np.arange(len(scores))
-        best = scores.argmax(axis=1)
-        first = scores[rows, best]
-        scores[rows, best] = -np.inf
-        use += np.bincount(best, block.weights * (first - scores.max(axis=1)), len(centers))
+
+    def use_of(start: int, block: Block, scores: np.ndarray) -> np.ndarray:
+        best, first = (found[0] for found in _highest(scores[None]))
+        scores[best, np.arange(len(best))] = -np.inf
+        return np.bincount(best, block.weights * (first - scores.max(axis=0)), len(centers))
+
+    use = np.sum(points.scored(centers, use_of), axis=0)
     between = squared_norms(centers) - 2 * centers @ centers.T
     np.fill_diagonal(between, np.inf)
     neighbour = between.argmin(axis=1)

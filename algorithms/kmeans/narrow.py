@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from algorithms.common.blas import mapped
+from algorithms.kmeans.sizes import MOST_THREADS
 from recordio.batches import Features
 
 WORTH = 2  # times fewer features than before
@@ -104,9 +106,14 @@ class Coordinates:
         """Of rows (n, d), float64."""
         mean = rows.mean(axis=0)
         products = np.zeros((len(rows), len(rows)))
-        for start in range(0, rows.shape[1], CHUNK):
+
+        def of_part(start: int) -> np.ndarray:
             part = rows[:, start : start + CHUNK] - mean[start : start + CHUNK]
-            products += part @ part.T
+            return part @ part.T
+
+        starts = [(start,) for start in range(0, rows.shape[1], CHUNK)]
+        for first in range(0, len(starts), MOST_THREADS):  # so that there are not too many products at once
+            products += sum(mapped(of_part, starts[first : first + MOST_THREADS]))
         squares, vectors = np.linalg.eigh(products)
         kept = squares > max(squares[-1] * _NOISE, np.finfo(float).tiny)
         kept[-1] = True  # where all rows are the same, all coordinates are 0
@@ -120,9 +127,12 @@ class Coordinates:
         rest = 1 - shares.sum(axis=1)[:, None]
         width = self._rows.shape[1] if columns is None else len(columns)
         found = np.empty((len(points), width))
-        for start in range(0, width, CHUNK):  # the rows may be hundreds of MB: no copy of all
+
+        def fill(start: int) -> None:  # the rows may be hundreds of MB: no copy of all
             part: Any = slice(start, start + CHUNK)
             wanted = part if columns is None else columns[part]
             np.matmul(shares, self._rows[:, wanted], out=found[:, part])
             found[:, part] += rest * self._mean[wanted]
+
+        mapped(fill, [(start,) for start in range(0, width, CHUNK)])
         return found

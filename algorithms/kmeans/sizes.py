@@ -11,6 +11,8 @@ from recordio.batches import Features
 
 SMALL_PRODUCT = 2e8
 """Floating-point operations of a product, a few milliseconds of one processor, that BLAS threads are not to share."""
+MOST_THREADS = 8
+"""Threads that rows are divided among, with the products of a part of them each."""
 CAPACITY = 256 << 20
 """Bytes of rows that the sample may hold before it is cut back to its size: the fewer cuts the better."""
 _SAMPLE_NUMBERS = CAPACITY // 8  # numbers in the rows of the sample: half of what may be held between cuts, in float32

@@ -19,7 +19,7 @@ from algorithms.kmeans.narrow import WORTH, Met, occurring, only
 from algorithms.kmeans.sizes import CAPACITY
 from recordio.batches import Batch, Features
 
-_ROOM = 4  # times the features that were met so far
+_ROOM = 2  # times the features that were met so far: of memory in large pages little is left untouched
 _LARGE_BATCH = 1 << 20  # numbers in the rows of a batch of which some may stand for all
 _ENOUGH_ROWS, _ENOUGH_ROWS_A_CENTER = 1024, 32
 

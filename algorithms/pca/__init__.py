@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from algorithms.checkpoints import Checkpoint
+from algorithms.common.blas import side_by_side
 from algorithms.common.engine import PROGRESS, THROUGHPUT, engine, quality, tuning_metric
 from algorithms.common.hosts import any_host, from_leader
 from algorithms.common.passed import Passed, joined
@@ -191,14 +192,15 @@ def _see(state: State, stream: Stream, hyperparameters: PCAHyperparameters, job:
     passed = _resume(state, partial(new_state, hyperparameters, job), job)
     checkpoint = partial(_checkpoint, state, passed)
     if passed.epoch == 0:
-        for features in passed.read(stream, state.block_rows, job, checkpoint):
-            if features.shape[1] != hyperparameters.feature_dim:
-                raise TrainingDataError(
-                    f"feature_dim is {hyperparameters.feature_dim}, but channel 'train' has {features.shape[1]} "
-                    "features"
-                )
-            with job.timer("update.time"):
-                state.update(features)
+        with side_by_side(state.threads):
+            for features in passed.read(stream, state.block_rows, job, checkpoint):
+                if features.shape[1] != hyperparameters.feature_dim:
+                    raise TrainingDataError(
+                        f"feature_dim is {hyperparameters.feature_dim}, but channel 'train' has {features.shape[1]} "
+                        "features"
+                    )
+                with job.timer("update.time"):
+                    state.update(features)
         job.report(Progress(1, 1))
         job.report(Throughput(state.rows, time.perf_counter() - started))
         if not job.stop_requested:

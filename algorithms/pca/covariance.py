@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from algorithms.common.blas import SMALL_PRODUCT, blas_threads, squared, threads_for
+from algorithms.common.blas import SMALL_PRODUCT, blas_threads, squared, threads_for, workers
 from algorithms.interface import Hosts
 from algorithms.pca.components import Components, check_finite, check_rows, ordered
 from recordio.batches import Features
@@ -26,28 +27,39 @@ _NOISE = 1e-12  # of a scatter matrix that is the difference of two
 _DENSE_SHARE = 0.05  # from this share of nonzeros on, a dense product of a block is faster than a sparse one
 
 
+class _Slot(NamedTuple):
+    """A block of rows (m, d + 1), the last of each number 1, and their products (d + 1, d + 1)."""
+
+    rows: np.ndarray
+    products: np.ndarray
+
+
 class Covariance:
     """Exact: the sum of (x - c, 1)(x - c, 1)' over the rows, which holds their products, sums and number.
 
     The shift c is the mean of the first rows, or 0 if these are sparse. It keeps the products small if the mean is
     large compared with the spread; its difference from the mean of all rows is corrected in the end.
 
-    Memory: 12 d^2 bytes (16 d^2 up to 256 features), and up to 2,048 features 4 d^2 (8 d^2) for each further thread, of
-    up to 4, and 24 d^2 while the components are computed; beyond, the wanted ones alone are iterated on, by products of
-    the scatter matrix with vectors. Time: d^2 multiplications a row.
+    Within ``side_by_side`` each block of rows is multiplied by one of the ``workers``, while the next are read and
+    copied. The caller's rows are copied before ``update`` returns, and products are added in the order of the rows, so
+    neither the number of threads nor which was first matters to the result.
+
+    Memory: 12 d^2 bytes (16 d^2 up to 256 features), and where several threads work, up to 4 of them with 2,048
+    features at most, 4 d^2 (8 d^2) for each; and 24 d^2 while the components are computed; beyond 2,048 features the
+    wanted ones alone are iterated on, by products of the scatter matrix with vectors. Time: d^2 multiplications a row.
     """
 
     def __init__(self, feature_dim: int, *, centred: bool) -> None:
         self.feature_dim = feature_dim
         self.centred = centred
         self.rows = 0
-        self.block_rows = rows_at_once(feature_dim)
-        threads = self.block_rows // BLOCK_ROWS
+        self.block_rows = BLOCK_ROWS
+        self.threads = threads_for_blocks(feature_dim)
         width = feature_dim + 1
-        dtype = np.float64 if feature_dim <= DOUBLE_DIM else np.float32
-        self._shift: np.ndarray = np.zeros(feature_dim, dtype)
-        self._blocks = [np.ones((BLOCK_ROWS, width), dtype) for _ in range(threads)]
-        self._products = [np.empty((width, width), dtype) for _ in range(threads)]
+        self._dtype = np.float64 if feature_dim <= DOUBLE_DIM else np.float32
+        self._shift: np.ndarray = np.zeros(feature_dim, self._dtype)
+        self._free = [self._new_slot()]
+        self._running: deque[tuple[_Slot, Future[np.ndarray]]] = deque()
         self._moments = np.zeros((width, width))
 
     def update(self, features: Features) -> None:
@@ -59,28 +71,39 @@ class Covariance:
             if self.rows == 0 and self.centred and not sp.issparse(block):
                 self._shift[:] = block[:_SHIFT_ROWS].mean(axis=0, dtype=np.float64)
             if sp.issparse(block):
+                self._settle()
                 self._add_sparse(block)
             else:
                 self._add_dense(block)
             self.rows += block.shape[0]
 
     def _add_dense(self, block: np.ndarray) -> None:
-        """Each BLOCK_ROWS of them by a thread of its own, where there are several: so their copies are made beside
-        each other, too, and no thread of BLAS waits for another."""
-        parts = [block[start : start + BLOCK_ROWS] for start in range(0, len(block), BLOCK_ROWS)]
-        if len(parts) == 1:
-            self._square(block, 0)
-        else:
-            with threads_for(0), ThreadPoolExecutor(len(parts)) as pool:
-                list(pool.map(self._square, parts, range(len(parts))))
-        for products in self._products[: len(parts)]:  # in this order: sums do not depend on who was first
-            self._moments += products
+        at_work = workers()
+        for part in _parts(block, self.feature_dim):
+            if at_work:
+                self._settle(at_work.threads)  # one more than threads: none waits while products are added
+            slot = self._free.pop() if self._free else self._new_slot()
+            rows = slot.rows[: len(part)]
+            np.subtract(part, self._shift, out=rows[:, :-1])
+            if at_work:
+                self._running.append((slot, at_work.pool.submit(squared, rows.T, slot.products)))
+                continue
+            with threads_for(_operations(len(part), self.feature_dim)):
+                squared(rows.T, slot.products)
+            self._moments += slot.products
+            self._free.append(slot)
 
-    def _square(self, block: np.ndarray, number: int) -> None:
-        rows = self._blocks[number][: len(block)]
-        np.subtract(block, self._shift, out=rows[:, :-1])
-        with threads_for(float(len(rows)) * rows.shape[1] ** 2):
-            squared(rows.T, out=self._products[number])
+    def _new_slot(self) -> _Slot:
+        width = self.feature_dim + 1
+        return _Slot(np.ones((BLOCK_ROWS, width), self._dtype), np.empty((width, width), self._dtype))
+
+    def _settle(self, most: int = 0) -> None:
+        """Add the products that are being computed, until no more than ``most`` are."""
+        while len(self._running) > most:
+            slot, done = self._running.popleft()
+            done.result()
+            self._moments += slot.products
+            self._free.append(slot)
 
     def _add_sparse(self, block: sp.csr_array) -> None:
         """Products of the rows as they are, then the terms of the shift: the rows never become dense."""
@@ -99,6 +122,8 @@ class Covariance:
         """Take in what another state has seen."""
         if not other.rows:
             return
+        self._settle()
+        other._settle()
         if not self.rows:
             self._shift = other._shift.copy()
         step = other._shift.astype(np.float64) - self._shift
@@ -108,6 +133,7 @@ class Covariance:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The shift, the moments about it, and the number of rows."""
+        self._settle()
         return {"shift": self._shift, "moments": self._moments, "rows": np.array(self.rows)}
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -118,6 +144,7 @@ class Covariance:
         """The moments of all hosts, each shifted to the common mean first."""
         if hosts.size == 1:
             return
+        self._settle()
         counts, sums = hosts.sum(np.array([self.rows]), self.rows * self._shift + self._moments[-1, :-1])
         total = int(counts[0])
         if total and self.centred:
@@ -131,6 +158,7 @@ class Covariance:
     def finalize(self, k: int) -> Components:
         """The k leading eigenvectors of the scatter matrix."""
         check_rows(self.rows, k)
+        self._settle()
         d = self.feature_dim
         sums = self._moments[d, :d]
         mean = self._shift + sums / self.rows if self.centred else None
@@ -147,12 +175,29 @@ class Covariance:
         return ordered(np.sqrt(np.maximum(squares, 0)), v, mean, total)
 
 
-def rows_at_once(feature_dim: int) -> int:
-    """Rows of the blocks that are computed beside each other: one for each of BLAS' threads where these are few, and
-    the blocks neither so small that threads are not worth it, nor their products so large that memory is short."""
-    worth = BLOCK_ROWS * (feature_dim + 1.0) ** 2 >= SMALL_PRODUCT and feature_dim <= _WHOLE_DIM
+def _parts(block: np.ndarray, feature_dim: int) -> Iterator[np.ndarray]:
+    """The rows in blocks of one product each; the last ones, which have no others beside them, in two halves."""
+    last = len(block) // BLOCK_ROWS * BLOCK_ROWS
+    for start in range(0, last, BLOCK_ROWS):
+        yield block[start : start + BLOCK_ROWS]
+    rest = block[last:]
+    half = len(rest) // 2 if _operations(len(rest), feature_dim) >= 2 * SMALL_PRODUCT else 0
+    for part in (rest[:half], rest[half:]):
+        if len(part):
+            yield part
+
+
+def _operations(rows: int, feature_dim: int) -> float:
+    """Floating-point operations of the products of so many rows."""
+    return rows * (feature_dim + 1.0) ** 2
+
+
+def threads_for_blocks(feature_dim: int) -> int:
+    """How many blocks are computed beside each other: one for each of BLAS' threads where these are few, and the blocks
+    neither so small that threads are not worth it, nor their products so large that memory is short."""
+    worth = _operations(BLOCK_ROWS, feature_dim) >= SMALL_PRODUCT and feature_dim <= _WHOLE_DIM
     threads = blas_threads() if worth else 1
-    return BLOCK_ROWS * (threads if threads <= _MOST_THREADS else 1)
+    return threads if threads <= _MOST_THREADS else 1
 
 
 def reckoned(feature_dim: int) -> int:

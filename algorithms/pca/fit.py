@@ -20,8 +20,9 @@ from algorithms.checkpoints import rows_from_arrays, rows_to_arrays
 from algorithms.common.hosts import packed, unpacked
 from algorithms.errors import TrainingDataError
 from algorithms.interface import Hosts
+from algorithms.pca import covariance
 from algorithms.pca.components import Components, check_range, check_rows, ordered
-from algorithms.pca.covariance import DOUBLE_DIM, Covariance, reckoned, rows_at_once
+from algorithms.pca.covariance import DOUBLE_DIM, Covariance, reckoned, threads_for_blocks
 from algorithms.pca.gram import Rows
 from algorithms.pca.sketch import Sketch
 from recordio.batches import Features
@@ -31,9 +32,11 @@ _SMALL_DIM = 1024  # up to here, and up to 4 times its rows, a sketch is slower 
 
 
 class State(Protocol):
-    """What has been seen so far. ``block_rows`` is the number of rows that ``update`` handles best at a time."""
+    """What has been seen so far. ``block_rows`` is the number of rows that ``update`` handles best at a time,
+    ``threads`` how many it makes use of ``side_by_side``."""
 
     block_rows: int
+    threads: int
 
     @property
     def rows(self) -> int:
@@ -97,7 +100,8 @@ class Exact:
     def __init__(self, feature_dim: int, *, centred: bool, memory: int | None = None) -> None:
         self.feature_dim = feature_dim
         self.centred = centred
-        self.block_rows = rows_at_once(feature_dim)
+        self.block_rows = covariance.BLOCK_ROWS
+        self.threads = threads_for_blocks(feature_dim)
         self._memory = memory
         self._held = Rows(feature_dim)
         self._covariance: Covariance | None = None

@@ -54,6 +54,7 @@ class Sketch:
         self.centred = centred
         self._sketched = 0  # rows that the sketch stands for; there are more, which are held
         self.block_rows = _step_rows(size)
+        self.threads = 1  # BLAS' own do better
         self._seed = seed
         self._mean = np.zeros(feature_dim)
         self._total = 0.0  # trace of C

@@ -1,12 +1,14 @@
 """The number of BLAS threads as threadpoolctl tells it."""
 
+from threading import Barrier
+
 import numpy as np
 import pytest
 import scipy.linalg
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from algorithms.common import blas
-from algorithms.common.blas import squared, threads_for
+from algorithms.common.blas import mapped, side_by_side, squared, threads_for, workers
 from algorithms.kmeans.final import Options, finalize
 from algorithms.kmeans.state import State
 from algorithms.pca.covariance import Covariance
@@ -35,6 +37,23 @@ def test_small_products_have_one_thread_until_the_last_of_those_that_ask_is_done
     assert threads() == {1}
     second.__exit__(None, None, None)
     assert threads() == {2}
+
+
+def test_workers_have_blas_to_themselves_and_leave_its_threads_as_they_were():
+    with side_by_side(2):
+        met = Barrier(2, timeout=30)  # which only two at once pass
+
+        def product(number):
+            met.wait()
+            return number, threads()
+
+        assert mapped(product, [(0,), (1,)]) == [(0, {1}), (1, {1})]
+        inner = mapped(lambda number: workers() is None, [(0,), (1,)])  # which do not wait for each other's work
+        assert inner == [True, True]
+    assert workers() is None and threads() == {2}
+    with pytest.raises(ZeroDivisionError), side_by_side(2):
+        mapped(lambda number: 1 / number, [(1,), (0,)])
+    assert workers() is None and threads() == {2}
 
 
 def test_large_products_are_shared():

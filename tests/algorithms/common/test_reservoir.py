@@ -48,6 +48,19 @@ def test_a_cut_sample_is_unbiased_and_bounded():
     assert (np.abs(np.mean(totals, axis=0) - expected) < 4 * error).all()
 
 
+def test_a_small_sample_is_cut_long_before_its_capacity_and_has_the_same_rows():
+    early, late = Reservoir(rng(), 1 << 30, 500), Reservoir(rng(), 1 << 30, 500)
+    late._room = lambda: 1 << 30
+    for number in range(25):
+        rows = Batch(np.full((1000, 1000), number, np.float32))
+        for sample in (early, late):
+            sample.add(rows, np.zeros(1000))
+        assert sum(part.nbytes for part in early._parts) < (16 << 20) + rows.features.nbytes
+    parts, ((expected, weights),) = early.weighted(500, 0.0), late.smaller(500).weighted(500, 0.0)
+    np.testing.assert_array_equal(np.concatenate([rows for rows, _ in parts]), expected)
+    np.testing.assert_array_equal(np.concatenate([weights for _, weights in parts]), weights)
+
+
 @pytest.mark.parametrize("batch", [1, 37, 5000])
 def test_without_weights_all_rows_are_alike_wherever_they_stand(batch):
     places = []

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.cluster import KMeans as Reference
+from threadpoolctl import threadpool_limits
 
+from algorithms.common.blas import side_by_side
 from algorithms.kmeans.lloyd import Points, breathe, lloyd, lloyds, nearest, plus_plus, plus_pluses, sums, uniform
 from algorithms.kmeans.state import State
 from tests.algorithms.kmeans.jobs import blobs, digits, msd, rng
@@ -24,6 +26,27 @@ def test_the_state_does_not_grow_with_the_stream(monkeypatch):
 
 
 # Clustering in memory
+
+
+@pytest.mark.parametrize(("scale", "weight"), [(1e13, 1e15), (1e-14, 1e-25)])
+def test_starts_of_heavy_or_light_rows_are_far_from_each_other(scale, weight):
+    X, labels = blobs()
+    found = plus_plus(Points.of(X * np.float32(scale), np.full(len(X), weight)), 6, rng()) / scale
+    assert len(set(labels[nearest(Points.of(found.astype(np.float32)), X.astype(np.float64)).labels])) == 6
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_any_number_of_threads_finds_the_same_clusters(sparse):
+    X = np.random.default_rng(0).normal(size=(9000, 300)).astype(np.float32)
+    points = Points.of(sp.csr_array(X * (X > 1)) if sparse else X)
+    found = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(1, "blas"), side_by_side(threads):
+            starts = list(plus_pluses(points, 8, rng(), 4))
+            best = lloyds(points, starts, max_iter=5, tol=0)[0]
+            found.append(breathe(points, best, rng()).centers)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
 
 
 @pytest.mark.parametrize("weighted", [False, True])
