@@ -51,6 +51,19 @@ def test_as_many_factors_are_learned_as_there_are():
     assert np.count_nonzero(learned(x, y / y.std(), factors=8)["factors"].any(axis=0)) == 2
 
 
+def test_factors_that_shrink_beyond_hope_are_swept_no_more():
+    """All 78 sweeps of two factors were made, which took most of a job whose rows show no pairs."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(200, size=(2000, 4)) + 200 * np.arange(4)
+    x = sp.csr_array((np.ones(codes.size, np.float32), codes.reshape(-1), np.arange(0, codes.size + 1, 4)), (2000, 800))
+    y = (rng.random(2000) < expit(x @ (3 * rng.normal(size=800)))).astype(float)
+    machine = variational._Machine(x, y, np.ones(2000), np.zeros(800, bool), 8, True, True, True, 0)
+    machine.begin()
+    machine.learn(10**6, lambda: False, None, lambda steps, make: None)
+    assert not machine.found
+    assert machine.sweeps <= 24
+
+
 def test_fewer_factors_than_there_are_come_near_the_best_of_as_many():
     """Of a matrix that is known, by its singular values. Each factor by itself stopped a third above that."""
     mine, best = [], []
