@@ -255,7 +255,7 @@ class Objective:
             scores += stacked[-1]
             losses, derivatives = self.of(scores.reshape(len(scores), m, c), self.labels[part])
             values = values + np.einsum("nm,nm->m", losses, share, dtype=np.float64)
-            flat = np.ascontiguousarray((derivatives * share[:, :, None]).reshape(scores.shape), self.design.dtype)
+            flat = (derivatives * share[:, :, None]).reshape(scores.shape).astype(self.design.dtype, copy=False)
             bias = bias + np.ones(len(flat), flat.dtype) @ flat  # sums along rows take several times as long
             return flat
 
