@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from algorithms.checkpoints import NoCheckpoints
-from algorithms.factorization_machines import schedule, selection, steps, variational
+from algorithms.factorization_machines import linear, schedule, selection, steps, variational
 from recordio.batches import Batch
 from tests.algorithms.factorization_machines.test_search import (
     BY_STEPS,
@@ -540,3 +540,12 @@ def test_a_column_in_which_two_rows_nearly_agree_is_given_no_large_weight():
 
 def _scores(x, y, rows, **given) -> np.ndarray:
     return fitted(x[:rows], y[:rows], **given).predict(Batch(x[rows:]))["score"].astype(float)
+
+
+def test_losses_and_slopes_of_the_linear_model_keep_their_digits_far_out():
+    """A slope of 1e-48 led a bias that nothing holds further on than one of 0, and to another choice of model."""
+    scores = np.array([-800.0, -110.0, -37.0, -1.0, 0.0, 2.0, 40.0, 800.0])
+    for label in (0.0, 1.0):
+        losses, slopes = linear._logistic(scores, np.full(len(scores), label))
+        np.testing.assert_allclose(losses, np.logaddexp(0, scores) - label * scores, rtol=1e-13, atol=1e-16)
+        np.testing.assert_allclose(slopes, expit(scores) - label, rtol=1e-13, atol=1e-300)
