@@ -170,6 +170,7 @@ static void know(const Columns *x, const double *residual, const double *mean, c
     for (int64_t i = 0; i < x->width; i++) {
         const float of_mean = (float)mean[i], of_variance = (float)variance[i];
         for (int64_t j = x->starts[i]; j < x->starts[i + 1]; j++) {
+            if (j + AHEAD < x->nonzeros) fetch(known + x->rows[j + AHEAD], 1);
             Known *row = known + x->rows[j];
             const float value = x->values[j], product = value * of_mean, spread = value * value * of_variance;
             row->product += product;
@@ -190,6 +191,10 @@ static void sweep_factor(const Columns *x, const double *precision, double *mean
         const float before = (float)mean[i], spread_before = (float)variance[i];
         double sharp = prior, slope = -prior * mean[i];
         for (int64_t j = start; j < end; j++) {
+            if (j + AHEAD < x->nonzeros) {
+                fetch(known + x->rows[j + AHEAD], 1);
+                fetch(precision + x->rows[j + AHEAD], 1);
+            }
             const Known *row = known + x->rows[j];
             const float value = x->values[j], product = value * before, spread = value * value * spread_before;
             const float others = row->product - product, others_spread = row->spread - spread;
@@ -220,6 +225,10 @@ static void vary(const Columns *x, const double *mean, const double *variance, c
     for (int64_t n = 0; n < x->height; n++) pairs[n] = 0.5 * (double)known[n].spread * known[n].spread;
     for (int64_t i = 0; i < x->width; i++)
         for (int64_t j = x->starts[i]; j < x->starts[i + 1]; j++) {
+            if (j + AHEAD < x->nonzeros) {
+                fetch(known + x->rows[j + AHEAD], 1);
+                fetch(pairs + x->rows[j + AHEAD], 1);
+            }
             const double product = x->values[j] * mean[i];
             const double spread = (double)x->values[j] * x->values[j] * variance[i];
             const double others = known[x->rows[j]].product - product;

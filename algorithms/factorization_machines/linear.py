@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from algorithms.common.hosts import any_host
-from algorithms.common.lbfgs import Value, minimise_all
+from algorithms.common.lbfgs import Value, ahead, minimise_all
 from algorithms.factorization_machines.checkpoints import Place
 from algorithms.factorization_machines.passes import labels_of
 from algorithms.factorization_machines.rows import Rows, parted
@@ -154,16 +153,17 @@ def scale_of(batches: Iterable[Batch], width: int, hosts: Hosts) -> np.ndarray:
 def best_penalty(parts: list[tuple[Part, ...]], rows: int, binary: bool, job: Job, hosts: Hosts) -> float | None:
     """The penalty of the least loss on the second of each pair, of models of the first; None where a stop was asked
     for."""
-    starts = [np.zeros(known.features.shape[1] + 1) for known, _ in parts]
+    minima = [[np.zeros(known.features.shape[1] + 1)] for known, _ in parts]
     losses: list[float] = []
     by_group: list[np.ndarray] = []
     for penalty in PENALTIES:
         if any_host(hosts, job.stop_requested):
             return None
-        starts = [
-            minimum(known, penalty, start, binary, hosts) for (known, _), start in zip(parts, starts, strict=True)
-        ]
-        found = [losses_of(out, start, binary, hosts) for (_, out), start in zip(parts, starts, strict=True)]
+        found = []
+        for (known, out), of_part in zip(parts, minima, strict=True):
+            start = ahead(*np.array(of_part)[:, None])[0]
+            of_part[:] = [*of_part[-2:], minimum(known, penalty, start, binary, hosts)]
+            found.append(losses_of(out, of_part[-1], binary, hosts))
         by_group.append(np.sum(found, axis=0))
         losses.append(_against(float(np.sum(found)), penalty, rows, binary))
         if len(losses) - 1 - int(np.argmin(losses)) >= WORSE:
@@ -202,7 +202,7 @@ def minimum(part: Part, penalty: float, start: np.ndarray, binary: bool, hosts: 
         (weights,) = points
         scores = part.scores(weights)
         if binary:
-            losses, slopes = np.logaddexp(0, scores) - part.labels * scores, expit(scores) - part.labels
+            losses, slopes = _logistic(scores, part.labels)
         else:
             slopes = scores - part.labels
             losses = 0.5 * slopes * slopes
@@ -214,6 +214,20 @@ def minimum(part: Part, penalty: float, start: np.ndarray, binary: bool, hosts: 
     curved = MOST_CURVED if binary else 1.0
     inverse = 1 / (curved * np.append(squares / rows, 1.0) + np.append(np.full(len(squares), decay), 0.0))
     return minimise_all(value, [start], inverse, TOLERANCE, ITERATIONS, hosts=hosts)[0]
+
+
+def _logistic(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logistic losses (n,) and slopes (n,) of scores and labels of 0 or 1, (n,), both by e = exp(-|score|): a chance
+    near 0 keeps all its digits."""
+    losses = np.abs(scores)
+    np.exp(np.negative(losses, out=losses), out=losses)
+    slopes = np.where(scores >= 0, 1.0, losses)
+    slopes /= losses + 1
+    slopes -= labels
+    np.log1p(losses, out=losses)
+    losses += np.maximum(scores, 0)
+    losses -= labels * scores
+    return losses, slopes
 
 
 def _squares(features: Features) -> np.ndarray:

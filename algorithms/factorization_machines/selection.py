@@ -130,9 +130,12 @@ def _of_columns(features: Features, labels: np.ndarray, choice: _Choice) -> tupl
     """``_chosen`` of the columns that occur, which may be few of millions; the others' weights are 0."""
     if isinstance(features, np.ndarray) or not features.nnz:
         return _chosen(features, labels, choice)
-    occurring, numbers = np.unique(features.indices, return_inverse=True)
+    occurring = np.flatnonzero(np.bincount(features.indices, minlength=features.shape[1]))
     choice.alone = choice.alone[occurring]
-    narrow = sp.csr_array((features.data, numbers, features.indptr), shape=(len(labels), len(occurring)))
+    numbers = np.zeros(features.shape[1], np.int32)
+    numbers[occurring] = np.arange(len(occurring))
+    cells = features.data, numbers[features.indices], features.indptr
+    narrow = sp.csr_array(cells, shape=(len(labels), len(occurring)))
     learned, said = _chosen(narrow, labels, choice)
     whole = {"bias": learned["bias"]}
     for name in ("linear", "factors"):

@@ -63,6 +63,10 @@ GIVEN_UP = 2
 """So many factors without support end the search for more."""
 SUPPORTED = 0.05
 """A factor whose squared means are a smaller share of its variances says nothing."""
+HOPE, MANY_ROWS = 2.0, 1000
+"""From so many rows on a new factor that has shrunk, and whose share would have to grow by as much between each two of
+the sweeps of linear weights that are left, is swept no more: what grows from nothing does so by less. It stays for
+those sweeps, as linear weights are learned beside the variance that it gives to scores. Fewer rows take no time."""
 WEAK = 0.01
 """What sums of squares are increased by, so that precisions are bounded where labels leave nothing to noise."""
 
@@ -296,11 +300,15 @@ class _Machine:
         self.factors[number], self.variances[number] = mean, START**2 * self.in_pairs
         self.priors[number] = self.start_prior
         self.found.append(number)
-        for _ in range(0, INNER[self.binary], BETWEEN):
-            self._sweep_factor(number, BETWEEN, held=True)
+        is_hopeless = False
+        for left in reversed(range(INNER[self.binary] // BETWEEN)):
+            before = self._support(number)
+            if not is_hopeless:
+                self._sweep_factor(number, BETWEEN, held=True)
             self._sweep_linear()
             if stopped():
                 break
+            is_hopeless = is_hopeless or self._is_hopeless(number, before, left)
         width = self._width(number)
         self.is_wide = self.is_wide and width >= WIDE
         if not self._has_support(number) or (width < NARROW and not self.binary):
@@ -313,9 +321,18 @@ class _Machine:
         """What a factor of these means (d,) adds to the scores, (n,)."""
         return np.asarray(0.5 * (np.square(self.rows @ mean) - self.squares @ np.square(mean)))
 
+    def _is_hopeless(self, number: int, before: float, left: int) -> bool:
+        """Whether a factor, whose support was so large ``before``, will have none after the sweeps that are left."""
+        support = self._support(number)
+        return self.height >= MANY_ROWS and support < before and support * HOPE**left < SUPPORTED
+
     def _has_support(self, number: int) -> bool:
-        squares = float(np.sum(self.factors[number] ** 2))
-        return squares >= SUPPORTED * float(self.variances[number].sum())
+        return self._support(number) >= SUPPORTED
+
+    def _support(self, number: int) -> float:
+        """The squared means of a factor, as a multiple of its variances; without a column that has any, 1."""
+        variance = float(self.variances[number].sum())
+        return float(np.sum(self.factors[number] ** 2)) / variance if variance else 1.0
 
     def _width(self, number: int) -> float:
         """The precision of the prior that is held while a factor is learned, by that which its numbers show."""

@@ -172,7 +172,7 @@ class TurnedRows:
         size = max(BLOCK_CELLS // self.features.shape[1], 1)
         for start in range(0, len(self.features), size):
             part = slice(start, start + size)
-            gradient += self.features[part].T @ slopes(part, self.features[part] @ inner)
+            gradient += (slopes(part, self.features[part] @ inner).T @ self.features[part]).T
         return self.back.T @ gradient
 
     def _inner(self, weights: np.ndarray) -> np.ndarray:

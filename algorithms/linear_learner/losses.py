@@ -97,16 +97,18 @@ def huber(z: np.ndarray, y: np.ndarray, delta: float) -> tuple[np.ndarray, np.nd
 
 
 def softmax(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """-log of the softmax probability of the true class: of z (n, classes) and class numbers y (n,)."""
-    row = np.arange(len(y))
-    turned = z.transpose(2, 0, 1).copy()  # numpy is slow at sums of a few neighbours
-    turned -= turned.max(axis=0)
-    of_label = turned[y, row]
-    probability = np.exp(turned, out=turned)
-    total = probability.sum(axis=0)
-    probability /= total
-    probability[y, row] -= 1
-    return np.log(total) - of_label, np.ascontiguousarray(probability.transpose(1, 2, 0))
+    """-log of the softmax probability of the true class: of z (n, m, classes) and class numbers y (n,). Slopes lie in
+    memory class by class, in which form products with them take no copy."""
+    n, m, _ = z.shape
+    turned = z.transpose(1, 2, 0).copy()  # numpy is slow at sums of a few neighbours
+    turned -= turned.max(axis=1, keepdims=True)
+    cells, of_label = turned.reshape(m, -1), y * n + np.arange(n)
+    scores = np.take(cells, of_label, axis=1)
+    np.exp(turned, out=turned)
+    total = turned.sum(axis=1)
+    turned *= np.reciprocal(total)[:, None]
+    cells[:, of_label] -= 1
+    return (np.log(total) - scores).T, turned.transpose(2, 0, 1)
 
 
 def squared_curvature(z: np.ndarray) -> np.ndarray:

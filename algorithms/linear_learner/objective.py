@@ -96,7 +96,7 @@ class Objective:
         if self.outputs > 1:
             inside *= self._class_shares(inside)
         (counts,) = hosts.sum(inside.sum(axis=0, dtype=np.float64))
-        self.share = (inside / counts).astype(design.dtype)  # (n, models): what a row's slope counts in the mean
+        self.share = np.asfortranarray(inside / counts, design.dtype)  # (n, models): what a slope counts in the mean
         self.columns = self._columns()
         if self.columns is not None and self.outputs > 1:
             left, right = np.triu_indices(self.columns.shape[1])
@@ -152,9 +152,8 @@ class Objective:
         """(n, models) what rows count more in a fold that holds others of their class out: without that, a class of two
         rows is half as likely as others to the very model that is asked for one of them."""
         classes = self.labels.astype(np.int64)
-        known = np.zeros((self.outputs, inside.shape[1]))
-        np.add.at(known, classes, inside)
-        (known,) = self.hosts.sum(known)
+        mine = [np.bincount(classes, of_model, self.outputs) for of_model in inside.T]
+        (known,) = self.hosts.sum(np.column_stack(mine).astype(np.float64))  # integers, of no rows
         self.alone = float(np.sum(known[:, -1] == 1) / max(known[:, -1].sum(), 1))
         return np.asarray((known[:, -1:] / np.maximum(known, 1))[classes], np.float32)
 
@@ -249,13 +248,16 @@ class Objective:
         stacked = weights.transpose(1, 0, 2).reshape(-1, m * c)
         values, bias = np.zeros(m), np.zeros(m * c, self.design.dtype)
 
+        chosen = slice(numbers[0], numbers[-1] + 1) if numbers[-1] - numbers[0] + 1 == m else numbers  # a view
+
         def slopes(part: slice, scores: np.ndarray) -> np.ndarray:
             nonlocal values, bias
-            share = self.share[part, numbers]
+            share = self.share[part, chosen]
+            scores = np.asfortranarray(scores)  # rows are many, and numpy is slow at loops of a few
             scores += stacked[-1]
             losses, derivatives = self.of(scores.reshape(len(scores), m, c), self.labels[part])
             values = values + np.einsum("nm,nm->m", losses, share, dtype=np.float64)
-            flat = np.ascontiguousarray((derivatives * share[:, :, None]).reshape(scores.shape), self.design.dtype)
+            flat = (derivatives * share[:, :, None]).reshape(scores.shape).astype(self.design.dtype, copy=False)
             bias = bias + np.ones(len(flat), flat.dtype) @ flat  # sums along rows take several times as long
             return flat
 

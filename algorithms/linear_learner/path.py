@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from algorithms.common.hosts import any_host, from_leader, in_order, of_leader, total
-from algorithms.common.lbfgs import HISTORY
+from algorithms.common.lbfgs import HISTORY, ahead
 from algorithms.events import Measured, ModelValues, Progress, StoppingCriterion, Throughput
 from algorithms.hyperparameters import AUTO
 from algorithms.interface import Hosts, Job
@@ -386,7 +386,7 @@ def _has_ended(points: list[Point], patience: int, share: float, hosts: Hosts) -
 def _minimised(objective: Objective, penalty: float, found: list[list[np.ndarray]]) -> list[np.ndarray]:
     """The models of the folds at this penalty, by those at the last ones."""
     objective.penalty = penalty
-    starts = _ahead(*map(np.stack, found[-3:]))
+    starts = ahead(*map(np.stack, found[-3:]))
     return objective.minimise(objective.folds, list(of_leader(objective.hosts, starts)))
 
 
@@ -452,20 +452,6 @@ def _factor(
     weights = row_weights(problem, labels, hp)
     counts = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
     return temperature(scores, labels.astype(np.int64), alone * counts, DOUBT / rows**1.5, objective.hosts)
-
-
-def _ahead(*found: np.ndarray) -> np.ndarray:
-    """Where the minima (k, p) at the next penalty may be, by those at the last three, penalties being evenly spaced: as
-    far on as from the last but one to the last, or less, where that was less than the step before it.
-
-    A search that starts there takes half the steps.
-    """
-    if len(found) < 3:
-        return found[-1]
-    step, before = found[2] - found[1], found[1] - found[0]
-    size, now = np.linalg.norm(before, axis=1), np.linalg.norm(step, axis=1)
-    share = np.divide(now, size, out=np.zeros_like(now), where=size > 0)
-    return np.asarray(found[2] + np.minimum(share, 1)[:, None] * step)
 
 
 def _doubt(hp: LinearLearnerHyperparameters, scores: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray | float:

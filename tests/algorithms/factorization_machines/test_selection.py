@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from algorithms.checkpoints import NoCheckpoints
-from algorithms.factorization_machines import schedule, selection, steps, variational
+from algorithms.factorization_machines import linear, schedule, selection, steps, variational
 from recordio.batches import Batch
 from tests.algorithms.factorization_machines.test_search import (
     BY_STEPS,
@@ -49,6 +49,19 @@ def test_few_cells_of_a_matrix_of_low_rank_fill_it_in_without_a_rate():
 def test_as_many_factors_are_learned_as_there_are():
     (x, y), _ = matrix(rank=2)
     assert np.count_nonzero(learned(x, y / y.std(), factors=8)["factors"].any(axis=0)) == 2
+
+
+def test_factors_that_shrink_beyond_hope_are_swept_no_more():
+    """All 78 sweeps of two factors were made, which took most of a job whose rows show no pairs."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(200, size=(2000, 4)) + 200 * np.arange(4)
+    x = sp.csr_array((np.ones(codes.size, np.float32), codes.reshape(-1), np.arange(0, codes.size + 1, 4)), (2000, 800))
+    y = (rng.random(2000) < expit(x @ (3 * rng.normal(size=800)))).astype(float)
+    machine = variational._Machine(x, y, np.ones(2000), np.zeros(800, bool), 8, True, True, True, 0)
+    machine.begin()
+    machine.learn(10**6, lambda: False, None, lambda steps, make: None)
+    assert not machine.found
+    assert machine.sweeps <= 24
 
 
 def test_fewer_factors_than_there_are_come_near_the_best_of_as_many():
@@ -527,3 +540,12 @@ def test_a_column_in_which_two_rows_nearly_agree_is_given_no_large_weight():
 
 def _scores(x, y, rows, **given) -> np.ndarray:
     return fitted(x[:rows], y[:rows], **given).predict(Batch(x[rows:]))["score"].astype(float)
+
+
+def test_losses_and_slopes_of_the_linear_model_keep_their_digits_far_out():
+    """A slope of 1e-48 led a bias that nothing holds further on than one of 0, and to another choice of model."""
+    scores = np.array([-800.0, -110.0, -37.0, -1.0, 0.0, 2.0, 40.0, 800.0])
+    for label in (0.0, 1.0):
+        losses, slopes = linear._logistic(scores, np.full(len(scores), label))
+        np.testing.assert_allclose(losses, np.logaddexp(0, scores) - label * scores, rtol=1e-13, atol=1e-16)
+        np.testing.assert_allclose(slopes, expit(scores) - label, rtol=1e-13, atol=1e-300)
