@@ -219,10 +219,13 @@ LOCAL = Forks(
     "local",
     "local.commands",
     "local.sagemaker.command",
+    "local.sagemaker.kept_objects",
+    "local.sagemaker.proxy",
     "local.sagemaker.request_file",
     "local.sagemaker.server",
     "local.sagemaker.transform_file",
     *(f"moto.{service}.responses" for service in ("s3", "sts", "iam", "logs", "cloudwatch")),
+    "flask",
     others=(JOBS, SERVERS),
 )
 """For ``oba up`` and ``oba run``."""
