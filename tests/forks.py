@@ -215,6 +215,8 @@ SERVERS = Forks(
     "xgboost",
 )
 """For servers, but for the client of their metrics: it reads a variable of each server when it is imported."""
+IMAGES = Forks("images", "algorithms.vision.augment")
+"""For what images take of memory."""
 LOCAL = Forks(
     "local",
     "local.commands",
@@ -226,6 +228,7 @@ LOCAL = Forks(
     "local.sagemaker.transform_file",
     *(f"moto.{service}.responses" for service in ("s3", "sts", "iam", "logs", "cloudwatch")),
     "flask",
+    "tests.local.sagemaker.described",
     others=(JOBS, SERVERS),
 )
 """For ``oba up`` and ``oba run``."""
