@@ -77,6 +77,7 @@ def pytest_runtest_teardown() -> None:
 
 
 def pytest_collection_finish() -> None:
+    gc.freeze()  # nor is it looked through later: once more takes a second when the session ends
     gc.enable()
 
 

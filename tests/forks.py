@@ -29,6 +29,8 @@ _SECONDS = 120
 """Longer than it takes to lend, on a machine that is busy with other things too."""
 _OF_JEMALLOC = "jemalloc_bg_thd"
 """A thread that this allocator starts anew in a fork; pyarrow brings it along."""
+_VARIABLES = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MOTO_DISABLE_GLOBAL_CORS": "true"}
+"""Of the processes that fork. The last is read when moto is imported, which ``oba up`` does after it has set it."""
 ROOT = Path(__file__).resolve().parents[1]
 _VARIABLE = "OBA_TEST_FORKS"
 _LENDER = os.environ.get(_VARIABLE)
@@ -133,7 +135,7 @@ class Forks:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-c", program],
                 cwd=ROOT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+                env={**os.environ, **_VARIABLES},
                 pass_fds=[theirs.fileno(), *places],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -215,14 +217,20 @@ SERVERS = Forks(
     "xgboost",
 )
 """For servers, but for the client of their metrics: it reads a variable of each server when it is imported."""
+IMAGES = Forks("images", "algorithms.vision.augment")
+"""For what images take of memory."""
 LOCAL = Forks(
     "local",
     "local.commands",
     "local.sagemaker.command",
+    "local.sagemaker.kept_objects",
+    "local.sagemaker.proxy",
     "local.sagemaker.request_file",
     "local.sagemaker.server",
     "local.sagemaker.transform_file",
     *(f"moto.{service}.responses" for service in ("s3", "sts", "iam", "logs", "cloudwatch")),
+    "flask",
+    "tests.local.sagemaker.described",
     others=(JOBS, SERVERS),
 )
 """For ``oba up`` and ``oba run``."""

@@ -27,6 +27,7 @@ from tests.local.sagemaker.client import (
     ended,
     processes_of,
     request,
+    running,
     trained,
     with_rows,
 )
@@ -52,6 +53,20 @@ def asked(up, operation: str, body: str):
 
 
 # ---- requests -------------------------------------------------------------------------------------------------------
+
+
+def test_no_page_of_another_origin_may_read_answers(tmp_path):
+    """Of a server as a user starts it: what allows that is decided when moto is imported, which its forks find done."""
+    with running(tmp_path, fresh=True) as server:
+        asking = urllib.request.Request(
+            f"{server.url}/?Action=GetCallerIdentity&Version=2011-06-15",
+            headers={
+                "Origin": "http://elsewhere.invalid",
+                "Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/sts/aws4_request",
+            },
+        )
+        with urllib.request.urlopen(asking) as answer:
+            assert answer.status == 200 and "Access-Control-Allow-Origin" not in answer.headers
 
 
 @pytest.mark.parametrize("token", ["9" * 5000, "zzz", "-1", "1" * 10, "٣"])
