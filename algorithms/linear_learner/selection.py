@@ -76,7 +76,8 @@ def calibrate(
     hits = np.vstack([np.zeros((1, m)), np.cumsum(labels[order] > 0.5, axis=0)])  # (n + 1, m): the first i are positive
     claimed = np.arange(n + 1)[:, None]
     # A cut inside a run of equal scores cannot be made.
-    possible = np.vstack([np.ones((1, m), bool), _differ(ranked), np.ones((1, m), bool)])
+    differ = np.column_stack([_differ(scores) for scores in ranked.T])
+    possible = np.vstack([np.ones((1, m), bool), differ, np.ones((1, m), bool)])
     share, alike = np.ones((n + 1, 1)), 1.0
     if copies is not None and (copies > 1).any():
         share, alike = _independent(copies[order], labels[order] > 0.5)
@@ -123,7 +124,7 @@ def aligned(
         return threshold
     order = np.argsort(-finished[alone], kind="stable")
     scores, taken = finished[alone][order], (held_out >= threshold)[alone][order]
-    starts = np.flatnonzero(np.append(True, _differ(scores[:, None])))
+    starts = np.flatnonzero(np.append(True, _differ(scores)))
     size = np.diff(np.append(starts, len(scores)))
     share = np.add.reduceat(taken, starts, dtype=np.float64) / size
     match criterion:
@@ -140,7 +141,7 @@ def aligned(
     if cut == now:
         return threshold
     above, below = scores[starts[max(cut - 1, 0)]], scores[starts[min(cut, len(starts) - 1)]]
-    return float(_between(above, below, cut == 0, cut == len(starts), _usual_size(scores[:, None])[0]))
+    return float(_between(above, below, cut == 0, cut == len(starts), _usual_size(scores)))
 
 
 def _between(
@@ -163,34 +164,30 @@ def _between(
 
 
 def _differ(ranked: np.ndarray) -> np.ndarray:
-    """Whether neighbours among scores (n, m), the highest first, are of rows that differ, (n - 1, m).
+    """Whether neighbours among scores (n,), the highest first, are of rows that differ, (n - 1,).
 
     Scores that lie within rounding of each other are taken for those of equal rows: a cut among them would tell these
     apart by where they stand. Unless so many rows lie so close that they reach further: of those few are equal, and
     a cut falls on hardly any.
     """
-    n = len(ranked)
-    row = np.arange(n)[:, None]
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # scores at the end of float32, or beyond it
         gap = ranked[:-1] - ranked[1:]
         rounding = _rounding(ranked, _usual_size(ranked))
         apart = gap > rounding[:-1]
-        edge = np.ones((1, ranked.shape[1]), bool)
-        first = np.maximum.accumulate(np.where(np.vstack([edge, apart]), row, 0), axis=0)
-        last = np.minimum.accumulate(np.where(np.vstack([apart, edge]), row, n - 1)[::-1], axis=0)[::-1]
-        highest, lowest = (np.take_along_axis(ranked, place, axis=0) for place in (first, last))
-        crowded = highest - lowest > rounding
+        starts = np.flatnonzero(np.append(True, apart))
+        ends = np.append(starts[1:], len(ranked))
+        crowded = np.repeat(ranked[starts] - ranked[ends - 1] > rounding[starts], ends - starts)
     return np.asarray(apart | (crowded[:-1] & (gap > 0)))
 
 
 def _usual_size(ranked: np.ndarray) -> np.ndarray:
-    """The size of most of the scores (n, m), sorted, without those far out; (m,)."""
+    """The size of most of the scores (n,) or (n, m), sorted, without those far out: a number, or (m,)."""
     n = len(ranked)
     return np.asarray(np.abs(ranked[[n // 4, n // 2, 3 * n // 4]]).max(axis=0))
 
 
 def _rounding(scores: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """By how much rounding may move each of the scores, where most have the size ``usual`` (m,); finite."""
+    """By how much rounding may move each of the scores, where most have the size ``usual``; finite."""
     return np.asarray(np.minimum(ROUNDING * np.abs(scores) + ROUNDING * usual, np.finfo(np.float32).max), np.float32)
 
 
