@@ -36,6 +36,9 @@ SLOPE_PRIOR, BEND_PRIOR = 0.01, 0.25
 of classes that scores tell apart without error would be infinitely steep."""
 RUN_ROWS, RUN_SHARE = 5, 0.001
 """Rows of one score that are a run: so many, and such a share of all. What fewer are taken for changes little."""
+ROUNDING = 1e-5
+"""Scores of equal rows may differ by this share of their size, some hundred times float32's precision: a product rounds
+each row by its place, by how many there are, and by whether they are sparse."""
 SMOOTH = ("accuracy", "f_beta")
 """Criteria whose curve over the threshold has one broad top, so that its middle is a steadier choice than its peak."""
 
@@ -73,7 +76,8 @@ def calibrate(
     hits = np.vstack([np.zeros((1, m)), np.cumsum(labels[order] > 0.5, axis=0)])  # (n + 1, m): the first i are positive
     claimed = np.arange(n + 1)[:, None]
     # A cut inside a run of equal scores cannot be made.
-    possible = np.vstack([np.ones((1, m), bool), ranked[1:] < ranked[:-1], np.ones((1, m), bool)])
+    differ = np.column_stack([_differ(scores) for scores in ranked.T])
+    possible = np.vstack([np.ones((1, m), bool), differ, np.ones((1, m), bool)])
     share, alike = np.ones((n + 1, 1)), 1.0
     if copies is not None and (copies > 1).any():
         share, alike = _independent(copies[order], labels[order] > 0.5)
@@ -85,7 +89,7 @@ def calibrate(
         best = _middle_of_best(value, value[best, column], counted)
     above = ranked[np.maximum(best - 1, 0), column]
     below = ranked[np.minimum(best, n - 1), column]
-    threshold = _between(above, below, best == 0, best == n)
+    threshold = _between(above, below, best == 0, best == n, _usual_size(ranked))
     if hp.binary_classifier_model_selection_criteria == "accuracy":
         even = (scores >= 0).sum(axis=0)
         gain = n * (value[peak, column] - value[even, column])
@@ -120,7 +124,7 @@ def aligned(
         return threshold
     order = np.argsort(-finished[alone], kind="stable")
     scores, taken = finished[alone][order], (held_out >= threshold)[alone][order]
-    starts = np.flatnonzero(np.append(True, scores[1:] < scores[:-1]))
+    starts = np.flatnonzero(np.append(True, _differ(scores)))
     size = np.diff(np.append(starts, len(scores)))
     share = np.add.reduceat(taken, starts, dtype=np.float64) / size
     match criterion:
@@ -137,20 +141,54 @@ def aligned(
     if cut == now:
         return threshold
     above, below = scores[starts[max(cut - 1, 0)]], scores[starts[min(cut, len(starts) - 1)]]
-    return float(_between(above, below, cut == 0, cut == len(starts)))
+    return float(_between(above, below, cut == 0, cut == len(starts), _usual_size(scores)))
 
 
 def _between(
-    above: np.ndarray, below: np.ndarray, is_first: np.ndarray | bool, is_last: np.ndarray | bool
+    above: np.ndarray,
+    below: np.ndarray,
+    is_first: np.ndarray | bool,
+    is_last: np.ndarray | bool,
+    usual: np.ndarray,
 ) -> np.ndarray:
     """The score (m,) from which a row is positive, for cuts between these neighbours, (m,) float32; before the first
-    row and after the last one there is one of them."""
+    row and after the last one there is one of them, from which the cut is as far as rounding may move it. ``usual``
+    (m,) is of all scores, see ``_usual_size``."""
     with np.errstate(over="ignore", invalid="ignore"):  # scores at the end of float32, or beyond it
         middle = above + (below - above) / 2
-        beyond = np.nextafter(above, np.float32(np.inf))
+        beyond = np.maximum(above + _rounding(above, usual), np.nextafter(above, np.float32(np.inf)))
+        before = below - _rounding(below, usual)
     middle = np.where(middle > below, middle, above)  # neighbours with no float between them: >= keeps the upper
     most = np.finfo(np.float32).max
-    return np.clip(np.where(is_first, beyond, np.where(is_last, below, middle)), -most, most)
+    return np.clip(np.where(is_first, beyond, np.where(is_last, before, middle)), -most, most)
+
+
+def _differ(ranked: np.ndarray) -> np.ndarray:
+    """Whether neighbours among scores (n,), the highest first, are of rows that differ, (n - 1,).
+
+    Scores that lie within rounding of each other are taken for those of equal rows: a cut among them would tell these
+    apart by where they stand. Unless so many rows lie so close that they reach further: of those few are equal, and
+    a cut falls on hardly any.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):  # scores at the end of float32, or beyond it
+        gap = ranked[:-1] - ranked[1:]
+        rounding = _rounding(ranked, _usual_size(ranked))
+        apart = gap > rounding[:-1]
+        starts = np.flatnonzero(np.append(True, apart))
+        ends = np.append(starts[1:], len(ranked))
+        crowded = np.repeat(ranked[starts] - ranked[ends - 1] > rounding[starts], ends - starts)
+    return np.asarray(apart | (crowded[:-1] & (gap > 0)))
+
+
+def _usual_size(ranked: np.ndarray) -> np.ndarray:
+    """The size of most of the scores (n,) or (n, m), sorted, without those far out: a number, or (m,)."""
+    n = len(ranked)
+    return np.asarray(np.abs(ranked[[n // 4, n // 2, 3 * n // 4]]).max(axis=0))
+
+
+def _rounding(scores: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """By how much rounding may move each of the scores, where most have the size ``usual``; finite."""
+    return np.asarray(np.minimum(ROUNDING * np.abs(scores) + ROUNDING * usual, np.finfo(np.float32).max), np.float32)
 
 
 def counted_rows(labels: np.ndarray, hp: LinearLearnerHyperparameters) -> int:

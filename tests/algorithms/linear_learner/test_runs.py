@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from algorithms.linear_learner.selection import aligned
+from algorithms.linear_learner.selection import aligned, calibrate
 from recordio.batches import Batch
 from tests.algorithms.linear_learner.test_defaults import fit, hyperparameters
 
@@ -62,3 +62,29 @@ def test_rows_with_a_score_of_their_own_move_no_threshold():
         hp = hyperparameters("binary_classifier", **given)
         held_out = finished + rng.normal(size=2000).astype(np.float32)
         assert aligned(0.3, held_out, finished, np.ones(2000, int), hp) == 0.3
+
+
+CRITERIA = ("accuracy", "f_beta", "precision_at_target_recall", "recall_at_target_precision")
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("shares", [(0.9, 0.6, 0.2), (0.2, 0.1, 0.1), (0.9, 0.9, 0.8)])
+def test_no_threshold_tells_equal_rows_apart_by_how_products_rounded_them(criterion, shares):
+    """A row's score has other last digits at another place, in another batch, and where it is sparse."""
+    hp = hyperparameters("binary_classifier", binary_classifier_model_selection_criteria=criterion)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        scores, which = np.array([2.5, 1, -1.5], np.float32) + np.float32(seed / 7), rng.integers(0, 3, 400)
+        labels = (rng.random(400) < np.array(shares)[which]).astype(np.float32)
+        rounded = (scores[which] * (1 + rng.integers(-4, 5, 400) * np.finfo(np.float32).eps)).astype(np.float32)
+        threshold = calibrate(rounded[:, None], labels, hp).threshold[0]
+        assert np.abs(scores - threshold).min() > 4e-6
+        moved = aligned(float(threshold), rounded[::-1], rounded, np.ones(400, int), hp)
+        assert np.abs(scores - moved).min() > 4e-6
+
+
+def test_many_rows_that_lie_close_are_told_apart():
+    """Neighbours are nearer to each other than rounding, and the classes differ all the same."""
+    hp = hyperparameters("binary_classifier", binary_classifier_model_selection_criteria="f_beta")
+    scores = np.linspace(1, 1.1, 200_000, dtype=np.float32)[:, None]
+    assert calibrate(scores, (scores[:, 0] > 1.03).astype(np.float32), hp).threshold[0] == pytest.approx(1.03, abs=1e-3)
