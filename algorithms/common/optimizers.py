@@ -36,3 +36,26 @@ class Adam(keras.optimizers.Adam):
             epsilon=ops.cast(self.epsilon, variable.dtype),
             grad=ops.convert_to_tensor(gradient),
         )
+
+
+class SGD(keras.optimizers.SGD):
+    """Keras' SGD, where it has momentum in one kernel of TensorFlow for each variable, as ``Adam`` is.
+
+    On other backends it is Keras' own.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """See Keras."""
+        if keras.backend.backend() != "tensorflow" or not self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow
+
+        tensorflow.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=self.momentums[self._get_variable_index(variable)].value.handle,
+            lr=ops.cast(learning_rate, variable.dtype),
+            grad=ops.convert_to_tensor(gradient),
+            momentum=ops.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )

@@ -38,7 +38,9 @@ class KerasOperators:
 
     def batch_norm(self, x: Any, name: str, *, scale: bool = True) -> Any:
         """See ``Operators``."""
-        layer = (self._layers.BatchNormalization if scale else _of_pixels(self._keras))(
+        from algorithms.image_classification import norms  # which imports Keras
+
+        layer = (norms.BatchNorm if scale else norms.OfPixels)(
             momentum=BATCH_NORM_MOMENTUM,
             epsilon=BATCH_NORM_EPSILON,
             scale=scale,
@@ -93,29 +95,6 @@ class KerasOperators:
             name=name,
         )
         return layer(x)
-
-
-def _of_pixels(keras: Any) -> Any:
-    """The batch norm before the first convolution. Only its beta needs a gradient, which is a sum over all images.
-
-    It gives its result, without a gradient, and an image of zeros, (1, height, width, channels), through which beta
-    gets its gradient. The convolutions of the two, added, are that of the result; so the gradient of the convolution's
-    input is computed for one image instead of all, which saves a sixth of a step of 20 layers.
-    """
-    ops = keras.ops
-
-    class OfPixels(keras.layers.BatchNormalization):
-        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-            values = super().call(inputs, training=training, mask=mask)
-            # Cast as a whole, so that the gradient is summed over the image in beta's precision, and not in half
-            # precision.
-            picture = ops.zeros((1, *inputs.shape[1:]), self.beta.dtype) + (self.beta - ops.stop_gradient(self.beta))
-            return [ops.stop_gradient(values), ops.cast(picture, values.dtype)]
-
-        def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> Any:
-            return [input_shape, (1, *input_shape[1:])]
-
-    return OfPixels
 
 
 def build(keras: Any, form: Architecture, decay: float = 0.0, precision: str = "float32") -> Any:

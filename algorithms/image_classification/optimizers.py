@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 def optimizer(keras: Any, values: ImageClassificationHyperparameters) -> Any:
     """The Keras optimizer that the hyperparameters name."""
-    rate, optimizers = values.learning_rate, keras.optimizers
-    if values.optimizer == "adam":
-        from algorithms.common.optimizers import Adam
+    from algorithms.common.optimizers import SGD, Adam  # which import Keras
 
+    rate = values.learning_rate
+    if values.optimizer == "adam":
         return Adam(rate, beta_1=values.beta_1, beta_2=values.beta_2, epsilon=values.eps)
     if values.optimizer == "rmsprop":
-        return optimizers.RMSprop(rate, rho=values.gamma, epsilon=values.eps)
-    return optimizers.SGD(rate, momentum=values.momentum, nesterov=values.optimizer == "nag")
+        return keras.optimizers.RMSprop(rate, rho=values.gamma, epsilon=values.eps)
+    return SGD(rate, momentum=values.momentum, nesterov=values.optimizer == "nag")
 
 
 def learning_rate(values: ImageClassificationHyperparameters, epoch: int) -> float:

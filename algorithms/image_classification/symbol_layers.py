@@ -59,9 +59,11 @@ class Layers:
         return _LAYERS[node.operator](self, node, *values)
 
     def _batch_norm(self, node: Node, x: Any) -> Any:
+        from algorithms.image_classification import norms  # which imports Keras
+
         scale = not flag(node, "fix_gamma", True)
         stays = flag(node, "use_global_stats", False)
-        layer = (_staying(self._keras) if stays else self._layers.BatchNormalization)(
+        layer = (_staying(self._keras) if stays else norms.BatchNorm)(
             momentum=share(node, "momentum"),
             epsilon=nonnegative(node, "eps", EPSILON),
             scale=scale,

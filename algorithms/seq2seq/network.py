@@ -13,7 +13,7 @@ from keras import ops
 from algorithms.common.gradients import Together, compiled
 from algorithms.common.hosts import ONE_HOST
 from algorithms.common.networks import seen
-from algorithms.common.optimizers import Adam
+from algorithms.common.optimizers import SGD, Adam
 from algorithms.interface import Hosts
 from algorithms.seq2seq.architecture import Architecture
 from algorithms.seq2seq.data import Batch
@@ -225,7 +225,7 @@ def make_optimizer(values: Any) -> Any:
     clip = {"clipvalue": values.clip_gradient} if values.clip_gradient > 0 else {}
     options = {"learning_rate": values.learning_rate, "weight_decay": values.weight_decay or None, **clip}
     if values.optimizer_type == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=values.momentum or 0.0, **options)
+        optimizer = SGD(momentum=values.momentum or 0.0, **options)
     elif values.optimizer_type == "rmsprop":
         optimizer = keras.optimizers.RMSprop(**options)
     else:
