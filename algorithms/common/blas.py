@@ -7,9 +7,11 @@ lost its processor: then such products take a hundred times as long.
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
@@ -63,12 +65,20 @@ def workers() -> Workers | None:
     return _WORKERS.get()
 
 
-def mapped(function: Callable[..., R], arguments: Sequence[tuple[Any, ...]]) -> list[R]:
-    """What ``function`` returns for each of the arguments, in order; by the ``workers`` where there are some."""
+def mapped(function: Callable[..., R], arguments: Sequence[tuple[Any, ...]]) -> Iterator[R]:
+    """What ``function`` returns for each of the arguments, in order; by the ``workers`` where there are some, which are
+    no further ahead than one result each: results may be large, and are not all held."""
     found = workers()
     if found is None or len(arguments) < 2:
-        return [function(*each) for each in arguments]
-    return list(found.pool.map(function, *zip(*arguments, strict=True)))
+        yield from itertools.starmap(function, arguments)
+        return
+    running: deque[Future[R]] = deque()
+    for each in arguments:
+        if len(running) > found.threads:  # one more than threads: none waits while a result is used
+            yield running.popleft().result()
+        running.append(found.pool.submit(function, *each))
+    while running:
+        yield running.popleft().result()
 
 
 def squared(rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

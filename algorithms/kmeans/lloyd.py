@@ -32,6 +32,7 @@ _PARTS = 4  # of dense rows, at least, where the products of each are worth it
 _PART_OPERATIONS = 1e7  # a quarter of a millisecond, ten times what it takes to hand a part to another thread
 _SMALL_PICKS = 1 << 21  # multiplications up to which a dense matrix is quicker than setting up a sparse one
 _FEW_CENTERS = 32  # of which BLAS is slow at making the products in their order
+_MANY_CENTERS = 128  # of a set, among which argmax is quicker than passes over the scores, if a row's lie together
 _MOST_TOGETHER = 1 << 20  # numbers in the centers of all starts that are followed beside each other: 8 MB
 _TAME_NORM = 1e30  # squared norms up to here leave float32 room for products
 _TAME_SPREAD = 1e-3  # least share of the variance in the squared norms that float32 can resolve well
@@ -117,12 +118,15 @@ class Points:
         centers: np.ndarray,
         function: Callable[[int, Block, np.ndarray], R],
         norms: np.ndarray | None = None,
+        sets: int = 1,
     ) -> list[R]:
         """What ``function`` makes of each of the blocks small enough for the cache, in order: it is given the number of
-        the block's first row, the block, and the scores (k, rows), which it may change.
+        the block's first row, the block, and the scores (k, rows), which it may change; in Fortran's order where each
+        of the ``sets`` that the centers are of has many.
 
         ``norms``, (k,), are the squared ones of the centers where these have more features than the rows given here.
         """
+        of_each = len(centers) // sets
         half_norms = (squared_norms(centers) if norms is None else norms)[:, None] / 2
         narrow = np.float32 if half_norms.max() < _TAME_NORM else np.float64
         kinds = {block.features.dtype: np.result_type(block.features.dtype, narrow) for block in self.blocks}
@@ -131,33 +135,36 @@ class Points:
 
         def use(start: int, part: Block) -> R:
             lines, halves = prepared[kinds[part.features.dtype]]
-            scores = _products(lines, part.features)
+            # SciPy makes the products of sparse rows in the other order, and turning them takes time.
+            together = of_each > (_FEW_CENTERS if part.is_sparse else _MANY_CENTERS)
+            scores = (part.features @ lines.T).T if together else _products(lines, part.features)
             scores -= halves
             return function(start, part, scores)
 
-        return mapped(use, self.parts(min(max(_BLOCK_SCORES // len(centers), 64), BLOCK_ROWS), len(centers)))
+        parts = self.parts(min(max(_BLOCK_SCORES // len(centers), 64), BLOCK_ROWS), len(centers))
+        return list(mapped(use, parts))
 
-    def parts(self, step: int, centers: int, *, sparse: bool = True) -> list[tuple[int, Block]]:
+    def parts(self, step: int, centers: int, *, least: int = 1, sparse: bool = True) -> list[tuple[int, Block]]:
         """The rows in parts of at most ``step``, each with the number of its first row; of dense ones for whose
-        products with so many centers a few threads are worth it, some more. The division does not depend on the number
-        of threads, and so not what rounding makes of these products. Without those of sparse blocks if they are not
-        asked for."""
+        products with so many centers a few threads are worth it, some more, of no less than ``least`` rows. The
+        division does not depend on the number of threads, and so not what rounding makes of these products. Without
+        those of sparse blocks if they are not asked for."""
         parts: list[tuple[int, Block]] = []
         for start, block in zip(self.starts.tolist(), self.blocks, strict=False):
-            bounds = _bounds(block, step, centers) if sparse or not block.is_sparse else []
+            bounds = _bounds(block, step, centers, least) if sparse or not block.is_sparse else []
             for first, last in itertools.pairwise(bounds):
                 whole = len(bounds) == 2
                 parts.append((start + first, block if whole else Block(*(values[first:last] for values in block))))
         return parts
 
 
-def _bounds(block: Block, step: int, centers: int) -> list[int]:
+def _bounds(block: Block, step: int, centers: int, least: int) -> list[int]:
     """The first row of each part of a block, and the number of all; see ``Points.parts``."""
     count, width = block.features.shape
     if block.is_sparse:  # parts of it are copies
         return [*range(0, count, step), count]
     worth = int(2.0 * count * width * centers / _PART_OPERATIONS)
-    number = max(-(-count // step), min(worth, _PARTS), 1)
+    number = max(-(-count // step), min(worth, _PARTS, count // least), 1)
     return [count * part // number for part in range(number + 1)]
 
 
@@ -200,7 +207,7 @@ def _dense(features: Features) -> np.ndarray:
 
 
 def nearest(points: Points, centers: np.ndarray, norms: np.ndarray | None = None) -> Nearest:
-    """The nearest of ``centers`` (k, d) for each row; of several at the same distance the first. See ``Points.scores``
+    """The nearest of ``centers`` (k, d) for each row; of several at the same distance the first. See ``Points.scored``
     for ``norms``."""
     found = _nearest_of_each(points, centers, 1, norms)
     return Nearest(found.labels[0], found.distances[0])
@@ -217,16 +224,19 @@ def _nearest_of_each(points: Points, centers: np.ndarray, sets: int, norms: np.n
         labels, highest = _highest(scores.reshape(sets, k, -1))
         return Nearest(labels, np.maximum(block.norms - 2.0 * highest, 0))
 
-    labels, distances = zip(*points.scored(centers, best_of, norms), strict=True)
+    labels, distances = zip(*points.scored(centers, best_of, norms, sets), strict=True)
     return Nearest(_joined(labels), _joined(distances))
 
 
 def _highest(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of scores (sets, k, n) the number of the highest of each k, of several the first, and that score: both (sets, n).
 
-    Passes over all scores, where argmax would have a loop of its own for each few of them.
+    By passes over all scores where those of a row do not lie together: argmax would have a loop for each few of them.
     """
     k = scores.shape[1]
+    if scores.strides[1] < scores.strides[2]:
+        labels = scores.transpose(2, 0, 1).argmax(axis=2).T  # a view in C's order, which takes no copy
+        return labels, np.take_along_axis(scores, labels[:, None], 1)[:, 0]
     highest = scores.max(axis=1)
     places = np.arange(k - 1, -1, -1, dtype=np.min_scalar_type(k))[:, None]
     return k - 1 - (places * (scores == highest[:, None])).max(axis=1).astype(np.intp), highest
@@ -252,8 +262,9 @@ def sums(points: Points, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.nda
         own = several[:, start : start + len(part.weights)]
         return np.asarray(_picks(own, part.weights.astype(part.features.dtype), size, width) @ part.features)
 
-    # Sums in float32 of one bounded part at a time keep its precision; across parts they add up in float64.
-    for found in mapped(of_part, points.parts(BLOCK_ROWS, size, sparse=False)):
+    # Sums in float32 of one bounded part at a time keep its precision; across parts they add up in float64. Of fewer
+    # rows than labels the sums would be larger than the rows, and adding them up would take longer than making them.
+    for found in mapped(of_part, points.parts(BLOCK_ROWS, size, least=size, sparse=False)):
         totals += found
     for start, block in zip(points.starts, points.blocks, strict=False):
         for line in several[:, start : start + len(block.weights)] if block.is_sparse else ():

@@ -10,7 +10,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from algorithms.common.blas import mapped
-from algorithms.kmeans.sizes import MOST_THREADS
 from recordio.batches import Features
 
 WORTH = 2  # times fewer features than before
@@ -111,9 +110,8 @@ class Coordinates:
             part = rows[:, start : start + CHUNK] - mean[start : start + CHUNK]
             return part @ part.T
 
-        starts = [(start,) for start in range(0, rows.shape[1], CHUNK)]
-        for first in range(0, len(starts), MOST_THREADS):  # so that there are not too many products at once
-            products += sum(mapped(of_part, starts[first : first + MOST_THREADS]))
+        for found in mapped(of_part, [(start,) for start in range(0, rows.shape[1], CHUNK)]):
+            products += found
         squares, vectors = np.linalg.eigh(products)
         kept = squares > max(squares[-1] * _NOISE, np.finfo(float).tiny)
         kept[-1] = True  # where all rows are the same, all coordinates are 0
@@ -134,5 +132,5 @@ class Coordinates:
             np.matmul(shares, self._rows[:, wanted], out=found[:, part])
             found[:, part] += rest * self._mean[wanted]
 
-        mapped(fill, [(start,) for start in range(0, width, CHUNK)])
+        list(mapped(fill, [(start,) for start in range(0, width, CHUNK)]))
         return found

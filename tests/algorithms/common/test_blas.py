@@ -47,13 +47,20 @@ def test_workers_have_blas_to_themselves_and_leave_its_threads_as_they_were():
             met.wait()
             return number, threads()
 
-        assert mapped(product, [(0,), (1,)]) == [(0, {1}), (1, {1})]
+        assert list(mapped(product, [(0,), (1,)])) == [(0, {1}), (1, {1})]
         inner = mapped(lambda number: workers() is None, [(0,), (1,)])  # which do not wait for each other's work
-        assert inner == [True, True]
+        assert list(inner) == [True, True]
     assert workers() is None and threads() == {2}
     with pytest.raises(ZeroDivisionError), side_by_side(2):
-        mapped(lambda number: 1 / number, [(1,), (0,)])
+        list(mapped(lambda number: 1 / number, [(1,), (0,)]))
     assert workers() is None and threads() == {2}
+
+
+def test_workers_are_no_further_ahead_than_a_result_each():
+    asked = []
+    with side_by_side(2):
+        for number, _ in enumerate(mapped(asked.append, [(number,) for number in range(20)])):
+            assert len(asked) <= number + 4  # two that run, one that waits, and this one
 
 
 def test_large_products_are_shared():

@@ -1,5 +1,7 @@
 """Clustering of rows in memory beside scikit-learn."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -47,6 +49,30 @@ def test_any_number_of_threads_finds_the_same_clusters(sparse):
             found.append(breathe(points, best, rng()).centers)
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("k", [3, 40, 200])
+def test_of_centers_at_the_same_distance_the_first_is_the_nearest(k, sparse):
+    rows = np.random.default_rng(0).integers(0, 3, (300, 4)).astype(np.float32)
+    centers = np.random.default_rng(1).integers(0, 3, (k, 4)).astype(float)
+    found = nearest(Points.of(sp.csr_array(rows) if sparse else rows), centers)
+    distances = np.square(rows[:, None] - centers).sum(axis=2)
+    np.testing.assert_array_equal(found.labels, distances.argmin(axis=1))
+    np.testing.assert_array_equal(found.distances, distances.min(axis=1))
+
+
+def test_sums_of_many_clusters_take_no_more_memory_than_the_rows():
+    """Each part of the rows has its sums, which are as large as the rows where there are as many clusters."""
+    X = np.random.default_rng(0).normal(size=(20_000, 60)).astype(np.float32)
+    points, labels = Points.of(X), np.arange(len(X)) % 5000
+    tracemalloc.start()
+    try:
+        sums(points, labels, 5000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5000 * 60 * (8 + 2 * 4) + 2e6  # those of all in float64, and of two parts in float32
 
 
 @pytest.mark.parametrize("weighted", [False, True])
