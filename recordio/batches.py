@@ -83,9 +83,11 @@ def _csr_rows(features: sp.csr_array, start: int, stop: int) -> sp.csr_array:
 
 
 def canonical(rows: sp.csr_array) -> sp.csr_array:
-    """CSR rows in which each feature of a row stands once, as the readers give them: entries of the same place are
-    summed. A copy where that changes anything; XGBoost's own reading of repeated entries is undefined."""
-    if rows.has_canonical_format:
+    """CSR rows in which each feature of a row stands once, and whose arrays are contiguous, as the readers give them:
+    entries of the same place are summed. A copy where that changes anything; XGBoost's own reading of repeated entries
+    is undefined, and it reads what lies between those of a slice, such as the columns that ``np.nonzero`` gives."""
+    is_contiguous = all(part.flags.c_contiguous for part in (rows.data, rows.indices, rows.indptr))
+    if is_contiguous and rows.has_canonical_format:
         return rows
     rows = rows.copy()
     rows.sum_duplicates()

@@ -81,10 +81,19 @@ class Estimator(BaseEstimator):
         return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
 
     def _as_csr(self, rows: Any) -> Any:
-        """Rows as the readers give them: C-contiguous, or a CSR array if they are sparse."""
+        """Rows as the readers give them: C-contiguous, or a CSR array if they are sparse.
+
+        Raises:
+            ValueError: indices of sparse rows are outside of their shape: compiled code would read and write there.
+        """
         if not sp.issparse(rows):
             return np.ascontiguousarray(rows)
-        found = canonical(sp.csr_array(rows))
+        found = sp.csr_array(rows)
+        try:
+            found.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"the sparse rows are damaged: {error}") from error
+        found = canonical(found)
         return found if self._missing else without_zeros(found)
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:

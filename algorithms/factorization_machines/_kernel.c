@@ -11,6 +11,13 @@
 
 #define AHEAD 16 /* rows of parameters between asking for memory and using it: they lie anywhere in large arrays */
 
+/* Sweeps over columns ask for rows ahead where there are more than FAR_ROWS, whose numbers take some megabyte, and fewer
+ * than one in FAR_SHARE has the column. Elsewhere asking takes a third more time than not asking: the loops are compiled
+ * twice. */
+#define FAR_ROWS (1 << 15)
+#define FAR_SHARE 8
+#define INLINE static inline __attribute__((always_inline))
+
 typedef struct {
     const float *values;     /* (nnz,) */
     const int64_t *columns;  /* (nnz,) feature numbers */
@@ -165,12 +172,13 @@ typedef struct {
     float residual, product, spread, skew;
 } Known;
 
-static void know(const Columns *x, const double *residual, const double *mean, const double *variance, Known *known) {
+INLINE void know(const Columns *x, const double *residual, const double *mean, const double *variance, Known *known,
+                 const int is_far) {
     for (int64_t n = 0; n < x->height; n++) known[n] = (Known){(float)residual[n], 0, 0, 0};
     for (int64_t i = 0; i < x->width; i++) {
         const float of_mean = (float)mean[i], of_variance = (float)variance[i];
         for (int64_t j = x->starts[i]; j < x->starts[i + 1]; j++) {
-            if (j + AHEAD < x->nonzeros) fetch(known + x->rows[j + AHEAD], 1);
+            if (is_far && j + AHEAD < x->nonzeros) __builtin_prefetch(known + x->rows[j + AHEAD]);
             Known *row = known + x->rows[j];
             const float value = x->values[j], product = value * of_mean, spread = value * value * of_variance;
             row->product += product;
@@ -183,17 +191,17 @@ static void know(const Columns *x, const double *residual, const double *mean, c
 /* One factor of all features, of mean m and variance s: the same. A row's score is linear in m_i, with the slope
  * x_i a, where a is the sum of the other columns' x m; the mean of its square is x_i^2 (a^2 + the others' x^2 s).
  * Compiled for newer processors it is no faster: rows are far from each other in memory. */
-static void sweep_factor(const Columns *x, const double *precision, double *mean, double *variance, double prior,
-                         Known *known) {
+INLINE void sweep_factor(const Columns *x, const double *precision, double *mean, double *variance, double prior,
+                         Known *known, const int is_far) {
     for (int64_t i = 0; i < x->width; i++) {
         const int64_t start = x->starts[i], end = x->starts[i + 1];
         if (start == end) continue;
         const float before = (float)mean[i], spread_before = (float)variance[i];
         double sharp = prior, slope = -prior * mean[i];
         for (int64_t j = start; j < end; j++) {
-            if (j + AHEAD < x->nonzeros) {
-                fetch(known + x->rows[j + AHEAD], 1);
-                fetch(precision + x->rows[j + AHEAD], 1);
+            if (is_far && j + AHEAD < x->nonzeros) {
+                __builtin_prefetch(known + x->rows[j + AHEAD]);
+                __builtin_prefetch(precision + x->rows[j + AHEAD]);
             }
             const Known *row = known + x->rows[j];
             const float value = x->values[j], product = value * before, spread = value * value * spread_before;
@@ -221,13 +229,14 @@ static void sweep_factor(const Columns *x, const double *precision, double *mean
 }
 
 /* The variance (n,) of what the factor's pairs add to each row. */
-static void vary(const Columns *x, const double *mean, const double *variance, const Known *known, double *pairs) {
+INLINE void vary(const Columns *x, const double *mean, const double *variance, const Known *known, double *pairs,
+                 const int is_far) {
     for (int64_t n = 0; n < x->height; n++) pairs[n] = 0.5 * (double)known[n].spread * known[n].spread;
     for (int64_t i = 0; i < x->width; i++)
         for (int64_t j = x->starts[i]; j < x->starts[i + 1]; j++) {
-            if (j + AHEAD < x->nonzeros) {
-                fetch(known + x->rows[j + AHEAD], 1);
-                fetch(pairs + x->rows[j + AHEAD], 1);
+            if (is_far && j + AHEAD < x->nonzeros) {
+                __builtin_prefetch(known + x->rows[j + AHEAD]);
+                __builtin_prefetch(pairs + x->rows[j + AHEAD]);
             }
             const double product = x->values[j] * mean[i];
             const double spread = (double)x->values[j] * x->values[j] * variance[i];
@@ -235,6 +244,29 @@ static void vary(const Columns *x, const double *mean, const double *variance, c
             pairs[x->rows[j]] += spread * (others * others - 0.5 * spread);
         }
 }
+
+/* What is asked of sweeps of one factor, beside the numbers themselves; held: the prior stays as it is. */
+typedef struct {
+    double prior, count, weak;
+    long long sweeps;
+    int held;
+} Asked;
+
+/* The sweeps of a factor, and all that they change. Returns the prior. */
+INLINE double sweep(const Columns *x, const double *precision, double *residual, double *mean, double *variance,
+                    double *pairs, Known *known, Asked by, const int is_far) {
+    know(x, residual, mean, variance, known, is_far);
+    for (long long sweep = 0; sweep < by.sweeps; sweep++) {
+        sweep_factor(x, precision, mean, variance, by.prior, known, is_far);
+        if (!by.held) by.prior = prior_of(x->width, mean, variance, by.count, by.weak);
+    }
+    for (int64_t n = 0; n < x->height; n++) residual[n] = known[n].residual;
+    vary(x, mean, variance, known, pairs, is_far);
+    return by.prior;
+}
+
+/* Whether a column's next row is seldom in the cache already: rows take more than it holds, and columns skip most. */
+static int is_far(const Columns *x) { return x->height > FAR_ROWS && x->nonzeros < x->height * x->width / FAR_SHARE; }
 
 static int check_indices(const int64_t *indices, int64_t count, int64_t limit, const char *name) {
     for (int64_t i = 0; i < count; i++)
@@ -423,12 +455,10 @@ static PyObject *py_sweep_linear(PyObject *self, PyObject *args) {
 static PyObject *py_sweep_factor(PyObject *self, PyObject *args) {
     (void)self;
     Py_buffer b[8]; /* the eighth: variance of pairs */
-    double prior, count, weak;
-    long long sweeps;
-    int held;
+    Asked by;
     Columns x;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*w*w*w*dddLpw*", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &b[6], &prior, &count,
-                          &weak, &sweeps, &held, &b[7]))
+    if (!PyArg_ParseTuple(args, "y*y*y*y*w*w*w*dddLpw*", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &b[6], &by.prior,
+                          &by.count, &by.weak, &by.sweeps, &by.held, &b[7]))
         return NULL;
     int failed = read_columns(&x, b) || check_length(&b[7], x.height, sizeof(double), "variance of pairs");
     Known *known = NULL;
@@ -438,20 +468,15 @@ static PyObject *py_sweep_factor(PyObject *self, PyObject *args) {
         if (failed) PyErr_NoMemory();
     }
     if (!failed) {
-        double *residual = b[4].buf, *mean = b[5].buf, *variance = b[6].buf;
+        double *residual = b[4].buf, *mean = b[5].buf, *variance = b[6].buf, *pairs = b[7].buf;
         Py_BEGIN_ALLOW_THREADS
-        know(&x, residual, mean, variance, known);
-        for (long long sweep = 0; sweep < sweeps; sweep++) {
-            sweep_factor(&x, b[3].buf, mean, variance, prior, known);
-            if (!held) prior = prior_of(x.width, mean, variance, count, weak);
-        }
-        for (int64_t n = 0; n < x.height; n++) residual[n] = known[n].residual;
-        vary(&x, mean, variance, known, b[7].buf);
+        by.prior = is_far(&x) ? sweep(&x, b[3].buf, residual, mean, variance, pairs, known, by, 1)
+                              : sweep(&x, b[3].buf, residual, mean, variance, pairs, known, by, 0);
         Py_END_ALLOW_THREADS
     }
     PyMem_Free(known);
     release(b, 8);
-    return failed ? NULL : PyFloat_FromDouble(prior);
+    return failed ? NULL : PyFloat_FromDouble(by.prior);
 }
 
 static PyMethodDef methods[] = {

@@ -25,23 +25,32 @@ typedef struct {
 /* What is made of the sums of leaves. */
 enum { SUM, LOGISTIC, EXPONENTIAL, SOFTMAX };
 
-/* Sums, one for each output: what they start from and the row's leaf in each tree, added in XGBoost's order and
- * precision. -1 where a node is not sound. */
-static int add_leaves(const Forest *x, const float *row, float *sums) {
-    for (int64_t output = 0; output < x->outputs; output++) sums[output] = x->starts[output];
+/* The number of the leaf that a row comes to from a node. -1 where a node is not sound. */
+static int64_t leaf(const Forest *x, const float *row, int64_t at) {
+    while (x->nodes[at].left != -1) {
+        const Node node = x->nodes[at];
+        const int64_t left = node.left, right = left + 1, missing = node.missing;
+        /* children lie behind their parent, so that the walk ends */
+        if (left <= at || right >= x->size || missing <= at || missing >= x->size) return -1;
+        if (node.feature < 0 || node.feature >= x->width) return -1;
+        const float value = row[node.feature];
+        at = isnan(value) ? missing : value < node.value ? left : right;
+    }
+    return at;
+}
+
+/* Sums (n, outputs): what they start from and the rows' leaves in each tree, added in XGBoost's order and precision. All
+ * rows go through a tree while it is in the cache. -1 where a node is not sound. */
+static int add_leaves(const Forest *x, const float *rows, int64_t n, float *sums) {
+    for (int64_t i = 0; i < n * x->outputs; i++) sums[i] = x->starts[i % x->outputs];
     for (int64_t tree = 0; tree < x->trees; tree++) {
-        int64_t at = x->roots[tree];
-        if (at < 0 || at >= x->size || x->groups[tree] < 0 || x->groups[tree] >= x->outputs) return -1;
-        while (x->nodes[at].left != -1) {
-            const Node node = x->nodes[at];
-            const int64_t left = node.left, right = left + 1, missing = node.missing;
-            /* children lie behind their parent, so that the walk ends */
-            if (left <= at || right >= x->size || missing <= at || missing >= x->size) return -1;
-            if (node.feature < 0 || node.feature >= x->width) return -1;
-            const float value = row[node.feature];
-            at = isnan(value) ? missing : value < node.value ? left : right;
+        const int64_t root = x->roots[tree], group = x->groups[tree];
+        if (root < 0 || root >= x->size || group < 0 || group >= x->outputs) return -1;
+        for (int64_t row = 0; row < n; row++) {
+            const int64_t at = leaf(x, rows + row * x->width, root);
+            if (at < 0) return -1;
+            sums[row * x->outputs + group] += x->nodes[at].value;
         }
-        sums[x->groups[tree]] += x->nodes[at].value;
     }
     return 0;
 }
@@ -59,8 +68,8 @@ static void softmax(float *sums, int64_t outputs) {
 
 /* The scores (n, outputs) of n rows. -1 where a node is not sound. */
 static int predict(const Forest *x, const float *rows, int64_t n, int kind, float *scores) {
+    if (add_leaves(x, rows, n, scores)) return -1;
     for (int64_t row = 0; row < n; row++, scores += x->outputs) {
-        if (add_leaves(x, rows + row * x->width, scores)) return -1;
         if (kind == LOGISTIC) scores[0] = logistic(scores[0]);
         if (kind == EXPONENTIAL) scores[0] = expf(scores[0]);
         if (kind == SOFTMAX) softmax(scores, x->outputs);

@@ -316,6 +316,35 @@ def test_repeated_entries_of_sparse_rows_are_summed(make: Any) -> None:
     np.testing.assert_allclose(one.predict(repeated), other.predict(summed), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("booster", ["gbtree", "dart"])
+@pytest.mark.parametrize("strided", ["indices", "data", "indptr"])
+def test_arrays_of_sparse_rows_need_not_be_contiguous(booster: str, strided: str) -> None:
+    """XGBoost read what lies between the columns of np.nonzero, and the process ended by a signal."""
+    rows = sp.random_array((60, 4), density=0.5, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    apart = rows.copy()
+    setattr(apart, strided, np.stack([getattr(rows, strided), np.full_like(getattr(rows, strided), 9)], axis=1)[:, 0])
+    labels = np.arange(60) % 2
+
+    def make() -> Any:
+        return estimators.XGBoostClassifier(num_round=5, booster=booster)
+
+    one, other = make().fit(apart, labels), make().fit(rows, labels)
+    for asked in (apart, rows):
+        np.testing.assert_array_equal(one.predict_proba(asked), other.predict_proba(rows))
+
+
+@pytest.mark.parametrize("make", [lambda: estimators.XGBoostRegressor(num_round=5), lambda: estimators.KMeans(k=2)])
+@pytest.mark.parametrize("place", [-1, 4, 1 << 30])
+def test_sparse_rows_whose_indices_are_outside_are_refused(make: Any, place: int) -> None:
+    """XGBoost wrote there, and the process ended by a signal."""
+    rows = sp.csr_array(np.ones((9, 4), np.float32))
+    fitted = make().fit(rows, np.arange(9))
+    rows.indices[5] = place
+    for refused in (lambda: make().fit(rows, np.arange(9)), lambda: fitted.predict(rows)):
+        with pytest.raises(ValueError, match=r"the sparse rows are damaged: .*ind"):
+            refused()
+
+
 @pytest.mark.parametrize(
     "make",
     [
