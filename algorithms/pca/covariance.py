@@ -42,7 +42,8 @@ class Covariance:
 
     Within ``side_by_side`` each block of rows is multiplied by one of the ``workers``, while the next are read and
     copied. The caller's rows are copied before ``update`` returns, and products are added in the order of the rows, so
-    neither the number of threads nor which was first matters to the result.
+    neither which was first nor, up to 4, the number of threads matters to the result; more of them share each product,
+    which BLAS rounds in its own way.
 
     Memory: 12 d^2 bytes (16 d^2 up to 256 features), and where several threads work, up to 4 of them with 2,048
     features at most, 4 d^2 (8 d^2) for each; and 24 d^2 while the components are computed; beyond 2,048 features the
