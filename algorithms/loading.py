@@ -34,7 +34,7 @@ from algorithms.feature_names import of_job
 from algorithms.figures import Figure, Sample
 from algorithms.frames import by_names, no_number, not_numbered
 from algorithms.interface import IMAGES, NO_PARAMETERS, ROWS, Algorithm, Items, Model
-from recordio.batches import Batch, canonical
+from recordio.batches import Batch, canonical, check_sparse
 from recordio.limits import MOST_MEMBERS
 from recordio.quoting import quoted
 
@@ -225,7 +225,11 @@ def _rows(values: Any, *, missing: bool) -> Batch:
     if sp.issparse(values):
         if values.ndim != 2:
             raise PredictionError(f"rows are expected, of shape (n, features), not {values.shape}")
-        rows: Any = canonical(_checked(sp.csr_array(_real(values), dtype=np.float32)))
+        try:
+            check_sparse(values)
+        except ValueError as error:
+            raise PredictionError(str(error)) from error
+        rows: Any = canonical(sp.csr_array(_real(values), dtype=np.float32))
         numbers = rows.data
     else:
         rows = numbers = _dense(values, missing=missing)
@@ -233,15 +237,6 @@ def _rows(values: Any, *, missing: bool) -> Batch:
         expected = "finite numbers, or NaN for what is missing, are" if missing else "finite numbers are"
         raise PredictionError(f"a feature is NaN or infinite, or beyond the range of float32; {expected} expected")
     return Batch(rows)
-
-
-def _checked(rows: sp.csr_array) -> sp.csr_array:
-    """The rows, if their indices are within their shape: compiled code would write elsewhere in memory for others."""
-    try:
-        rows.check_format(full_check=True)
-    except ValueError as error:
-        raise PredictionError(f"the sparse rows are damaged: {error}") from error
-    return rows
 
 
 def _real(values: Any) -> Any:

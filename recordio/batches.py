@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -80,6 +80,22 @@ def _csr_rows(features: sp.csr_array, start: int, stop: int) -> sp.csr_array:
     part.indptr = features.indptr[start : stop + 1] - first
     part.resize(stop - start, width)
     return part
+
+
+def check_sparse(rows: Any) -> None:
+    """See that a sparse array or matrix names no place outside of its shape: compiled code, of which turning it into
+    another form is some, would read and write there.
+
+    Raises
+    ------
+    ValueError
+        It does.
+    """
+    if rows.format in ("csr", "csc", "bsr"):  # whoever makes one of another form is checked
+        try:
+            rows.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"the sparse rows are damaged: {error}") from error
 
 
 def canonical(rows: sp.csr_array) -> sp.csr_array:

@@ -25,7 +25,7 @@ from algorithms.arrays import ArrayStream, QuietJob
 from algorithms.errors import TrainingDataError
 from algorithms.frames import no_number, not_numbered
 from algorithms.interface import Algorithm, Model
-from recordio.batches import Batch, canonical, without_zeros
+from recordio.batches import Batch, canonical, check_sparse, without_zeros
 
 logger = logging.getLogger("algorithms.estimators")
 
@@ -72,8 +72,11 @@ class Estimator(BaseEstimator):
         """What scikit-learn's ``validate_data`` gives, float32, dense or CSR.
 
         Raises:
-            ValueError: in scikit-learn's words; a value of a frame that is not a number is named with its column.
+            ValueError: in scikit-learn's words; a value of a frame that is not a number is named with its column; see
+                ``check_sparse``.
         """
+        if sp.issparse(X):
+            check_sparse(X)
         if found := no_number(X):
             raise ValueError(
                 f"{found}, and numbers are expected: encode it (a text by OneHotEncoder, a date as days), or drop it"
@@ -81,19 +84,10 @@ class Estimator(BaseEstimator):
         return validate_data(self, X, accept_sparse="csr", dtype=np.float32, **options)
 
     def _as_csr(self, rows: Any) -> Any:
-        """Rows as the readers give them: C-contiguous, or a CSR array if they are sparse.
-
-        Raises:
-            ValueError: indices of sparse rows are outside of their shape: compiled code would read and write there.
-        """
+        """Rows as the readers give them: C-contiguous, or a CSR array if they are sparse."""
         if not sp.issparse(rows):
             return np.ascontiguousarray(rows)
-        found = sp.csr_array(rows)
-        try:
-            found.check_format(full_check=True)
-        except ValueError as error:
-            raise ValueError(f"the sparse rows are damaged: {error}") from error
-        found = canonical(found)
+        found = canonical(sp.csr_array(rows))
         return found if self._missing else without_zeros(found)
 
     def _fit(self, batch: Batch, told: dict[str, Any]) -> Self:

@@ -334,10 +334,11 @@ def test_arrays_of_sparse_rows_need_not_be_contiguous(booster: str, strided: str
 
 
 @pytest.mark.parametrize("make", [lambda: estimators.XGBoostRegressor(num_round=5), lambda: estimators.KMeans(k=2)])
-@pytest.mark.parametrize("place", [-1, 4, 1 << 30])
-def test_sparse_rows_whose_indices_are_outside_are_refused(make: Any, place: int) -> None:
-    """XGBoost wrote there, and the process ended by a signal."""
-    rows = sp.csr_array(np.ones((9, 4), np.float32))
+@pytest.mark.parametrize("place", [-1, 9, 1 << 30])
+@pytest.mark.parametrize("form", [sp.csr_array, sp.csc_array, sp.csc_matrix, sp.bsr_array])
+def test_sparse_rows_whose_indices_are_outside_are_refused(make: Any, place: int, form: Any) -> None:
+    """XGBoost, or SciPy on the way to it, wrote there, and the process ended by a signal."""
+    rows = form(np.ones((9, 4), np.float32), **({"blocksize": (1, 1)} if form is sp.bsr_array else {}))
     fitted = make().fit(rows, np.arange(9))
     rows.indices[5] = place
     for refused in (lambda: make().fit(rows, np.arange(9)), lambda: fitted.predict(rows)):

@@ -139,9 +139,10 @@ def test_categories_of_a_frame_are_not_taken_for_their_numbers(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("place", [-1, 2, 1 << 30])
-def test_sparse_rows_whose_indices_are_outside_are_refused(folder: Path, place: int) -> None:
-    """XGBoost wrote there, and the process ended by a signal."""
-    rows = sp.csr_array(np.ones((1, 2), np.float32))
+@pytest.mark.parametrize("form", [sp.csr_array, sp.csc_array])
+def test_sparse_rows_whose_indices_are_outside_are_refused(folder: Path, place: int, form: Any) -> None:
+    """XGBoost, or SciPy on the way to it, wrote there, and the process ended by a signal."""
+    rows = form(np.ones((1, 2), np.float32))
     rows.indices[1] = place
     with pytest.raises(PredictionError, match=r"the sparse rows are damaged: .*ind"):
         algorithms.load(folder).predict(rows)
